@@ -1,0 +1,1 @@
+"""The heart: graph, journal, planner, expressions. Imports no door, no database, no library of a plug-in."""

@@ -1,0 +1,173 @@
+"""The journal's vocabulary: a closed union of events, and their stored form.
+
+An event holds what is needed to fold and nothing that can be derived: no rendered configs, no copies of outputs.
+Stored as `(execution_id, seq, type, v, at, lease, data)`, where `data` is the JSON of the fields (defaults
+omitted) and `type` the class name. A new release that changes a shape raises `FORMAT` and adds an upcaster here.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from engine.model import Failure, Record
+
+
+class ExecutionStarted(Record):
+    """Always `seq` 1."""
+
+    input: Any = None
+
+
+class TakenOver(Record):
+    """Another lease goes on with this execution; attempts that ran inside the old process are lost."""
+
+    lost: tuple[str, ...] = ()
+
+
+class TaskScheduled(Record):
+    """The task may start and waits for a slot. Left out when a slot is free: `TaskStarted` says both."""
+
+    task: str
+
+
+class TaskStarted(Record):
+    """Attempt `attempt` holds a slot; written before its first effect."""
+
+    task: str
+    attempt: int = 1
+
+
+class TaskCompleted(Record):
+    """`elapsed` is seconds of the attempt by the worker's monotonic clock."""
+
+    task: str
+    output: Any = None
+    label: str | None = None
+    elapsed: float = 0.0
+
+
+class TaskFailed(Record):
+    """An attempt failed; the next one is due `retry_in` seconds after this event, or never (None)."""
+
+    task: str
+    error: Failure
+    retry_in: float | None = None
+    elapsed: float = 0.0
+
+
+class TaskSleeping(Record):
+    """The task completes with `output`, `seconds` after this event or at `until`."""
+
+    task: str
+    seconds: float = 0.0
+    until: float | None = None
+    output: Any = None
+
+
+class TaskAwaiting(Record):
+    """The task waits for the signal `name`; it fails `timeout` seconds after this event."""
+
+    task: str
+    name: str
+    timeout: float | None = None
+
+
+class TaskSkipped(Record):
+    """`reason` is `not_taken` (skipping passes on) or `when` (outgoing edges count as taken)."""
+
+    task: str
+    reason: str = "not_taken"
+
+
+class TaskCancelled(Record):
+    """The task was open when its execution failed or was cancelled."""
+
+    task: str
+
+
+class SignalReceived(Record):
+    """The owner took a signal from the inbox into the journal."""
+
+    name: str
+    payload: Any = None
+    signal_id: int = 0
+
+
+class CancelRequested(Record):
+    """From this record on no task starts."""
+
+    reason: str | None = None
+
+
+class ExecutionCompleted(Record):
+    """Every task has ended."""
+
+
+class ExecutionFailed(Record):
+    """A task failed and nothing handled it."""
+
+    error: Failure
+
+
+class ExecutionCancelled(Record):
+    """Somebody cancelled it."""
+
+    reason: str | None = None
+
+
+Event = (
+    ExecutionStarted
+    | TakenOver
+    | TaskScheduled
+    | TaskStarted
+    | TaskCompleted
+    | TaskFailed
+    | TaskSleeping
+    | TaskAwaiting
+    | TaskSkipped
+    | TaskCancelled
+    | SignalReceived
+    | CancelRequested
+    | ExecutionCompleted
+    | ExecutionFailed
+    | ExecutionCancelled
+)
+
+TERMINAL_EVENTS = (ExecutionCompleted, ExecutionFailed, ExecutionCancelled)
+
+
+class EventRecord(msgspec.Struct, frozen=True):
+    """An event to be appended, encoded once: its type and its JSON."""
+
+    type: str
+    data: bytes
+
+
+class StoredEvent(msgspec.Struct, frozen=True):
+    """An event as read from the journal. `at` is the database's clock at commit, `lease` the fencing token."""
+
+    execution_id: int
+    seq: int
+    type: str
+    v: int
+    at: float
+    lease: int | None
+    data: bytes
+
+
+_encode = msgspec.json.Encoder().encode
+_decoders: Mapping[str, msgspec.json.Decoder[Any]] = {
+    cls.__name__: msgspec.json.Decoder(cls) for cls in Event.__args__
+}
+
+
+def encode(event: Event) -> EventRecord:
+    """The stored form of `event`."""
+    return EventRecord(event.__class__.__name__, _encode(event))
+
+
+def decode(stored: StoredEvent) -> Event:
+    """The event in `stored`. Raises `msgspec.ValidationError` or `KeyError` for a journal we cannot read."""
+    event: Event = _decoders[stored.type].decode(stored.data)
+    return event

@@ -1,0 +1,247 @@
+"""The plain words of the engine: frozen records without behaviour.
+
+Times are UTC seconds since the epoch (float, microseconds kept); durations are seconds (float);
+ids are integers below 2**53. Doors turn times into RFC 3339 with `Z`.
+"""
+
+from typing import Annotated, Any
+
+import msgspec
+
+from engine.states import ExecutionStatus, TaskStatus
+
+FORMAT = 1
+"""The format number of graphs and events that this release writes."""
+
+DEFAULT_NAMESPACE = "default"
+
+
+class Record(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A value; equal by content."""
+
+
+class RetryPolicy(Record):
+    """How often and when a failed attempt is tried again (Temporal's words).
+
+    The n-th retry waits `min(initial_interval * backoff_coefficient**(n-1), maximum_interval)` seconds,
+    lengthened by up to `jitter` of itself. `non_retryable` names error types that end the task at once.
+    """
+
+    max_attempts: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1
+    initial_interval: Annotated[float, msgspec.Meta(ge=0, le=31_536_000)] = 1.0
+    backoff_coefficient: Annotated[float, msgspec.Meta(ge=1, le=100)] = 2.0
+    maximum_interval: Annotated[float, msgspec.Meta(ge=0, le=31_536_000)] = 3600.0
+    jitter: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    non_retryable: tuple[str, ...] = ()
+
+
+class Task(Record):
+    """A vertex of the graph. `on_error` is `fail`, `continue`, or the key of the task that takes over."""
+
+    key: str
+    type: str = "noop"
+    config: dict[str, Any] = {}
+    when: bool | str = True
+    retry: RetryPolicy = RetryPolicy()
+    timeout: float | None = None
+    executor: str | None = None
+    on_error: str = "fail"
+
+
+class Edge(Record):
+    """`target` follows `source`, always (no label) or when the outcome of `source` has this label."""
+
+    source: str
+    target: str
+    label: str | None = None
+
+
+class Graph(Record):
+    """What every dialect parses to. Its canonical JSON has a digest: see `engine.graph.digest`."""
+
+    tasks: tuple[Task, ...] = ()
+    edges: tuple[Edge, ...] = ()
+    format: int = FORMAT
+
+
+class Presentation(Record):
+    """What people see and the digest does not: the names of tasks by key, and their order."""
+
+    names: dict[str, str] = {}
+    order: tuple[str, ...] = ()
+
+
+class DraftTask(Record, omit_defaults=False):
+    """A row of the editable draft of an *ordered tasks* workflow."""
+
+    id: int
+    workflow_id: int
+    key: str
+    name: str
+    description: str | None
+    order: int
+    execution_type: str
+    type: str | None
+    parameters: dict[str, Any]
+    depends_on: tuple[str, ...]
+    when: bool | str
+    retry: RetryPolicy
+    timeout: float | None
+    executor: str | None
+    on_error: str
+    created_at: float
+    updated_at: float
+
+
+class Workflow(Record, omit_defaults=False):
+    """The template and its draft. `revision` grows with every change of the draft, tasks included."""
+
+    id: int
+    namespace: str
+    key: str | None
+    name: str
+    description: str | None
+    dialect: str
+    source: bytes | None
+    revision: int
+    created_at: float
+    updated_at: float
+    tasks: tuple[DraftTask, ...] = ()
+
+
+class WorkflowVersion(Record, omit_defaults=False):
+    """An immutable compiled definition; `number` counts from 1 inside its workflow."""
+
+    id: int
+    workflow_id: int
+    number: int
+    digest: str
+    graph: bytes
+    presentation: bytes
+    created_at: float
+
+
+class ExecutionRow(Record, omit_defaults=False):
+    """What lists and claims need of an execution; everything else is folded from its events."""
+
+    id: int
+    namespace: str
+    workflow_id: int
+    version_id: int
+    status: ExecutionStatus
+    owner: int | None
+    wake_at: float | None
+    idempotency_key: str | None
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    labels: dict[str, str] = {}
+    priority: int = 0
+    queue: str = "default"
+    parent_id: int | None = None
+    root_id: int | None = None
+    rerun_of: int | None = None
+
+
+class Failure(Record):
+    """Why an attempt, or an execution, failed."""
+
+    type: str
+    message: str
+    task: str | None = None
+
+
+class TaskRun(Record, omit_defaults=False):
+    """One task inside an execution: a view folded from its events."""
+
+    key: str
+    name: str
+    type: str
+    status: TaskStatus
+    iteration: str
+    attempt: int
+    input: Any
+    output: Any
+    error: Failure | None
+    label: str | None
+    reason: str | None
+    scheduled_at: float | None
+    started_at: float | None
+    ended_at: float | None
+    due_at: float | None
+    executor: str | None
+
+
+class ExecutionView(Record, omit_defaults=False):
+    """An execution as a caller sees it: its row and what its events fold to up to `last_seq`."""
+
+    id: int
+    workflow_id: int
+    version: int
+    status: ExecutionStatus
+    input: Any
+    output: Any
+    error: Failure | None
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    last_seq: int
+    tasks: tuple[TaskRun, ...]
+    labels: dict[str, str] = {}
+    rerun_of: int | None = None
+    cancel_requested: bool = False
+
+
+class TaskCall(Record):
+    """All that an executor needs to run one attempt; plain JSON, so that it can travel.
+
+    `timeout` is seconds from the start of the attempt. `idempotency_key` (`execution/task/iteration`)
+    is the same for every attempt: a node sends it to what it calls.
+    """
+
+    execution_id: int
+    task: str
+    type: str
+    config: dict[str, Any]
+    attempt: int = 1
+    iteration: str = ""
+    timeout: float | None = None
+    executor: str | None = None
+    idempotency_key: str = ""
+
+
+class Completed(Record, tag=True):
+    """The task is done. `label` chooses among labelled edges."""
+
+    output: Any = None
+    label: str | None = None
+
+
+class Sleep(Record, tag=True):
+    """The task completes with `output` after `seconds`, or at `until` (epoch seconds), by the database's clock."""
+
+    seconds: float = 0.0
+    until: float | None = None
+    output: Any = None
+
+
+class AwaitSignal(Record, tag=True):
+    """The task completes with the payload of the next signal `name`; after `timeout` seconds it fails."""
+
+    name: str
+    timeout: float | None = None
+
+
+Outcome = Completed | Sleep | AwaitSignal
+"""What a node answers; a failure is an exception (`engine.errors.TaskError`)."""
+
+
+class Failed(Record, tag=True):
+    """How an executor reports an attempt that raised, timed out or was killed."""
+
+    error: Failure
+    retryable: bool = True
+
+
+Result = Completed | Sleep | AwaitSignal | Failed
+"""What an executor reports for a call."""

@@ -1,0 +1,446 @@
+"""What the engine asks of its plug-ins. Each port is small; a plug-in is one file that satisfies it.
+
+Records in, records out: no table name, URL or ORM row crosses a port. Every method may raise
+`engine.errors.StoreUnavailable` when its server does not answer; other errors are named where they occur.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+import msgspec
+
+from engine.events import EventRecord, StoredEvent
+from engine.model import (
+    ExecutionRow,
+    Graph,
+    Outcome,
+    Presentation,
+    Record,
+    Result,
+    RetryPolicy,
+    TaskCall,
+    Workflow,
+    WorkflowVersion,
+)
+from engine.states import ExecutionStatus
+
+# --- what crosses the store port ------------------------------------------------------------------
+
+
+class NewExecution(Record):
+    """The row of an execution to be started.
+
+    `owned` starts it under the committing lease; otherwise it is parked with `wake_at = now()` for any engine.
+    With an `idempotency_key`, (namespace, workflow_id, key) is claimed first; `request_digest` tells whether a
+    later caller sends the same request.
+    """
+
+    namespace: str
+    workflow_id: int
+    version_id: int
+    status: ExecutionStatus
+    owned: bool
+    idempotency_key: str | None = None
+    request_digest: bytes = b""
+    labels: dict[str, str] = {}
+    priority: int = 0
+    queue: str = "default"
+    parent_id: int | None = None
+    root_id: int | None = None
+    rerun_of: int | None = None
+
+
+class Park(Record):
+    """Give the execution up (`owner = NULL`); it is due at the earlier of the two, never if both are None.
+
+    `wake_in` is seconds after the commit, computed by the database; `wake_at` is absolute (epoch seconds).
+    """
+
+    wake_in: float | None = None
+    wake_at: float | None = None
+
+
+class Append(Record):
+    """What one execution has to say in one commit: contiguous events from `first_seq`, and its row's changes.
+
+    `status` None leaves the row alone. A terminal `status` also sets `ended_at` and frees the owner.
+    `started` sets `started_at` (first time an engine plans it). `consumed` are ids of signals now in the journal.
+    """
+
+    execution_id: int
+    first_seq: int
+    events: tuple[EventRecord, ...] = ()
+    start: NewExecution | None = None
+    status: ExecutionStatus | None = None
+    started: bool = False
+    park: Park | None = None
+    consumed: tuple[int, ...] = ()
+
+
+class Duplicate(Record):
+    """A start whose idempotency key was taken: by which execution, made by which request."""
+
+    execution_id: int
+    request_digest: bytes
+
+
+class Committed(Record):
+    """`at` is the database's clock of the commit; `duplicates` are the starts that were not made, by their id."""
+
+    at: float
+    duplicates: dict[int, Duplicate] = {}
+
+
+class Claims(Record):
+    """Executions now owned by the claiming lease, and the database's clock."""
+
+    now: float
+    executions: tuple[ExecutionRow, ...] = ()
+
+
+class Signal(Record):
+    """Something the owner of an execution must take into its journal. `id` is set by the store.
+
+    `kind` is `cancel` or `event`; `dedupe_key` makes the insert idempotent per execution.
+    """
+
+    execution_id: int
+    kind: str
+    name: str = ""
+    payload: bytes = b"null"
+    dedupe_key: str | None = None
+    id: int = 0
+
+
+class Cursor(Record):
+    """The place after which a page goes on: keyset on (created_at, id), newest first."""
+
+    created_at: float
+    id: int
+
+
+class ExecutionFilter(Record):
+    """Which executions a list shows; None means any. Times bound `created_at` (from inclusive, to exclusive)."""
+
+    namespace: str
+    workflow_id: int | None = None
+    statuses: tuple[ExecutionStatus, ...] = ()
+    created_from: float | None = None
+    created_to: float | None = None
+
+
+class NewWorkflow(Record):
+    """A workflow to be created."""
+
+    namespace: str
+    name: str
+    key: str | None = None
+    description: str | None = None
+    dialect: str = "ordered_tasks"
+    source: bytes | None = None
+
+
+class NewTask(Record):
+    """A task to be added to the draft. `order` None means after the last; `key` None lets the store make one.
+
+    A made key is `task_<n>`, n from 1, the first that is free.
+    """
+
+    name: str
+    key: str | None = None
+    description: str | None = None
+    order: int | None = None
+    execution_type: str = "sync"
+    type: str | None = None
+    parameters: dict[str, Any] = {}
+    depends_on: tuple[str, ...] = ()
+    when: bool | str = True
+    retry: RetryPolicy = RetryPolicy()
+    timeout: float | None = None
+    executor: str | None = None
+    on_error: str = "fail"
+
+
+class Compiled(Record):
+    """What a draft compiles to; the bytes are canonical JSON, the digest is that of `graph` alone."""
+
+    digest: str
+    graph: bytes
+    presentation: bytes
+
+
+class DraftStore(Protocol):
+    """Definitions: the editable draft and its immutable versions.
+
+    A workflow is named by `ref`: its id (int) or its key (str). Archived workflows are not found here, but
+    their versions and executions stay. Every change of a draft locks the workflow's row, bumps `revision`
+    and sets `updated_at`, in one transaction.
+    """
+
+    async def create_workflow(self, new: NewWorkflow) -> Workflow:
+        """Raises `KeyTaken`."""
+        ...
+
+    async def get_workflow(self, namespace: str, ref: int | str) -> Workflow:
+        """With its tasks, sorted by (order, id). Raises `WorkflowNotFound`."""
+        ...
+
+    async def list_workflows(self, namespace: str, skip: int, limit: int) -> tuple[list[Workflow], int]:
+        """A page by id, oldest first, with tasks, and the total. No query per workflow."""
+        ...
+
+    async def update_workflow(self, namespace: str, ref: int | str, changes: Mapping[str, Any]) -> Workflow:
+        """Fields of `NewWorkflow` to set. Raises `WorkflowNotFound`, `KeyTaken`."""
+        ...
+
+    async def archive_workflow(self, namespace: str, ref: int | str) -> int:
+        """The id; live executions go on, the key is freed. Raises `WorkflowNotFound`."""
+        ...
+
+    async def edit_tasks(self, namespace: str, ref: int | str, edit: "TaskEdit") -> tuple[Workflow, int]:
+        """Applies one edit under the row lock; returns the new draft and the task's id.
+
+        `edit.check` sees the draft as it would be and raises to refuse it: nothing is then written.
+        Raises `WorkflowNotFound`, `TaskNotFound`, `KeyTaken` (key not unique in the workflow).
+        """
+        ...
+
+    async def ensure_version(
+        self, namespace: str, ref: int | str, compile_draft: Callable[[Workflow], Compiled]
+    ) -> tuple[WorkflowVersion, int]:
+        """The version that the present draft stands for, made if its digest is new, and the draft's revision.
+
+        The row is locked while `compile_draft` runs. An old digest is found again, not made again; a changed
+        presentation of the same digest replaces the old one. Raises `WorkflowNotFound`, and what `compile_draft`
+        raises.
+        """
+        ...
+
+    async def current_revisions(self, namespace: str, refs: Sequence[int | str]) -> dict[int | str, tuple[int, int]]:
+        """(workflow id, revision) of those that exist and are not archived. One query."""
+        ...
+
+    async def get_versions(self, ids: Sequence[int]) -> dict[int, WorkflowVersion]:
+        """Those that exist."""
+        ...
+
+
+class TaskEdit(msgspec.Struct):
+    """One change of a draft's tasks: add `new`, or change fields of `task_id`, or (both None) delete it."""
+
+    check: Callable[[Workflow], None]
+    task_id: int | None = None
+    new: NewTask | None = None
+    changes: Mapping[str, Any] | None = None
+
+
+class JournalStore(Protocol):
+    """Executions, events, signals, leases: the exact protocol is in `docs/durability.md`."""
+
+    async def acquire_lease(self, holder: str, ttl: float) -> int:
+        """A new lease; its id only grows and is never reused."""
+        ...
+
+    async def renew_lease(self, lease: int, ttl: float) -> None:
+        """Raises `LeaseLost` when it was marked lost. An expired lease that nobody marked goes on."""
+        ...
+
+    async def release_lease(self, lease: int) -> None:
+        """Marks it lost and frees its executions at once (graceful stop). Never raises for a lost lease."""
+        ...
+
+    async def sweep(self, ttl: float) -> int:
+        """Marks expired leases lost, one by one, then frees every execution whose lease is lost or missing.
+
+        Does nothing within `ttl` seconds of the database's own start. Returns how many were freed.
+        """
+        ...
+
+    async def commit(self, lease: int, batch: int, appends: Sequence[Append]) -> Committed:
+        """Appends all or nothing, fenced by `lease`, durable on return.
+
+        `batch` is unique per process and stored with each event: after a broken connection the store finds out
+        whether the batch was committed, before it answers. Raises `LeaseLost`; `BatchRefused` when an item
+        cannot be stored (a seq that exists, a row that is not ours). Updates touch only rows owned by `lease`.
+        A parked execution with a waiting signal is due at once.
+        """
+        ...
+
+    async def start(self, appends: Sequence[Append]) -> Committed:
+        """Starts without a lease (no engine in this process): `start` set, `owned` false in each. Same rules."""
+        ...
+
+    async def claim(self, lease: int, limit: int) -> Claims:
+        """Takes up to `limit` due executions (`owner IS NULL AND wake_at <= now()`), earliest first, fenced."""
+        ...
+
+    async def next_wake(self) -> float | None:
+        """Seconds until the earliest `wake_at` of an unowned execution (<= 0: due), None if there is none."""
+        ...
+
+    async def put_signals(self, signals: Sequence[Signal]) -> list[bool]:
+        """Inserts and sets `wake_at = now()` on each execution, in one transaction. False: it was there already.
+
+        Signals for an execution that has ended or does not exist are not stored (False).
+        """
+        ...
+
+    async def inbox(self, lease: int, executions: Sequence[int] | None = None) -> list[Signal]:
+        """Waiting signals, oldest first, of these executions; None: of all that `lease` owns."""
+        ...
+
+    async def read_events(self, after: Mapping[int, int], limit: int = 50_000) -> dict[int, list[StoredEvent]]:
+        """Per execution id the events with `seq > after[id]`, in order, at most `limit` each. One query."""
+        ...
+
+    async def get_executions(self, ids: Sequence[int]) -> dict[int, ExecutionRow]:
+        """Those that exist. One query."""
+        ...
+
+    async def list_executions(
+        self, where: ExecutionFilter, after: Cursor | None, limit: int
+    ) -> list[ExecutionRow]:
+        """A keyset page, newest first; never loads a payload."""
+        ...
+
+    async def reserve_ids(self, count: int) -> range:
+        """Execution ids that nobody else gets. Gaps are allowed."""
+        ...
+
+
+class Store(DraftStore, JournalStore, Protocol):
+    """Where state lives."""
+
+    shared: ClassVar[bool]
+    """Whether other processes may write to it (then caches must be coherent, and wake-ups must travel)."""
+
+    async def open(self) -> None:
+        """Connects; the schema must be there (see `migrate`). Raises `ConfigurationError` with the cure."""
+        ...
+
+    async def close(self) -> None: ...
+
+    async def ping(self) -> None:
+        """One cheap round trip. Raises `StoreUnavailable`."""
+        ...
+
+    def listen(self, wake: Callable[[str, tuple[int, ...]], None]) -> None:
+        """Calls `wake(topic, execution ids)` in the loop when another process says that something happened.
+
+        Topics: `claim` (something is due), `signal`, `progress` (events were appended). Losing one is allowed.
+        """
+        ...
+
+    def notify(self, topic: str, executions: Sequence[int] = ()) -> None:
+        """Tells other processes, after the commit, at most once per topic per 5 ms. Never blocks, never raises."""
+        ...
+
+
+# --- executors and nodes --------------------------------------------------------------------------
+
+
+class NodeContext(Protocol):
+    """What a node may use of the world; built by bootstrap in every process, workers included."""
+
+    http: Any
+    """The guarded client (`egress.client.HttpClient`)."""
+    log: Any
+
+
+class NodeHandler(Protocol):
+    """WHAT a task does. One file in `nodes/` with a module-level `handler`.
+
+    `Config` is the shape of the rendered config: a `msgspec.Struct`, its constraints give the faults at save.
+    `run` answers an outcome at once (light work only), or an awaitable of one; with `blocking = True` it is
+    called in a thread. It raises `TaskError` for a failure; any other exception is a retryable failure.
+    """
+
+    type: ClassVar[str]
+    Config: ClassVar[type[msgspec.Struct]]
+    blocking: ClassVar[bool]
+
+    def run(self, call: TaskCall, config: Any, context: NodeContext) -> Outcome | Awaitable[Outcome]: ...
+
+
+Run = Callable[[TaskCall], Outcome | Awaitable[Outcome]]
+"""Runs a call with the context of this process; comes with `start`, so that an executor imports no node."""
+
+Report = Callable[[TaskCall, Result, float], None]
+"""Takes the result of a call and its elapsed seconds; called in the loop's thread, once per call."""
+
+
+class Executor(Protocol):
+    """WHERE a task runs: a life cycle and one method. Attempts, retries and slots are the engine's."""
+
+    name: ClassVar[str]
+
+    async def start(self, run: Run, is_blocking: Callable[[str], bool], report: Report) -> None:
+        """Raises `ConfigurationError` with the cure when a library or server is missing."""
+        ...
+
+    async def stop(self) -> None:
+        """Cancels what runs; nothing is reported afterwards."""
+        ...
+
+    def submit(self, calls: Sequence[TaskCall]) -> None:
+        """Begins all; never blocks. A result may be reported before this returns."""
+        ...
+
+    def cancel(self, calls: Sequence[TaskCall]) -> None:
+        """Stops what can be stopped; nothing is reported for these calls afterwards."""
+        ...
+
+
+# --- dialects and cache ---------------------------------------------------------------------------
+
+
+class Definition(Record):
+    """What a dialect makes of a draft."""
+
+    graph: Graph
+    presentation: Presentation
+    pointers: dict[str, str] = {}
+    """Where each task stands in what the user wrote: its JSON pointer, by key. For faults."""
+    config_field: str = "config"
+    """What the user calls a task's config."""
+
+
+class Dialect(Protocol):
+    """HOW it is written. One file in `definitions/` with a module-level `dialect`."""
+
+    name: ClassVar[str]
+
+    def parse(self, draft: Workflow) -> Definition:
+        """Raises `InvalidWorkflow` with every fault of form; meaning is checked once, by `engine.graph`."""
+        ...
+
+
+class ResponseCache(Protocol):
+    """Response bytes by key, invalidated by tag.
+
+    A fill takes part only if none of its tags was written since `begin`: `begin` before the read, `put` after it.
+    `invalidate` marks tags as being written (hits and fills miss), `settle` ends that after the commit.
+    Every method treats a broken server as a miss and never raises.
+    """
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    def get_local(self, key: bytes) -> bytes | None:
+        """A hit that needs no await, if this cache can prove it fresh without one; else None."""
+        ...
+
+    async def get(self, key: bytes) -> bytes | None: ...
+
+    async def begin(self, tags: Sequence[str]) -> object:
+        """A token for `put`."""
+        ...
+
+    async def put(self, key: bytes, value: bytes, tags: Sequence[str], token: object, ttl: float) -> None: ...
+
+    async def invalidate(self, tags: Sequence[str]) -> None: ...
+
+    async def settle(self, tags: Sequence[str]) -> None: ...
+
+
