@@ -1,0 +1,1 @@
+"""Settings, logs and the one function that wires a process. The only room that picks plug-ins."""
