@@ -13,32 +13,32 @@ import msgspec
 from engine.model import Failure, Record
 
 
-class ExecutionStarted(Record):
+class ExecutionStarted(Record, frozen=True):
     """Always `seq` 1."""
 
     input: Any = None
 
 
-class TakenOver(Record):
+class TakenOver(Record, frozen=True):
     """Another lease goes on with this execution; attempts that ran inside the old process are lost."""
 
     lost: tuple[str, ...] = ()
 
 
-class TaskScheduled(Record):
+class TaskScheduled(Record, frozen=True):
     """The task may start and waits for a slot. Left out when a slot is free: `TaskStarted` says both."""
 
     task: str
 
 
-class TaskStarted(Record):
+class TaskStarted(Record, frozen=True):
     """Attempt `attempt` holds a slot; written before its first effect."""
 
     task: str
     attempt: int = 1
 
 
-class TaskCompleted(Record):
+class TaskCompleted(Record, frozen=True):
     """`elapsed` is seconds of the attempt by the worker's monotonic clock."""
 
     task: str
@@ -47,7 +47,7 @@ class TaskCompleted(Record):
     elapsed: float = 0.0
 
 
-class TaskFailed(Record):
+class TaskFailed(Record, frozen=True):
     """An attempt failed; the next one is due `retry_in` seconds after this event, or never (None)."""
 
     task: str
@@ -56,7 +56,7 @@ class TaskFailed(Record):
     elapsed: float = 0.0
 
 
-class TaskSleeping(Record):
+class TaskSleeping(Record, frozen=True):
     """The task completes with `output`, `seconds` after this event or at `until`."""
 
     task: str
@@ -65,7 +65,7 @@ class TaskSleeping(Record):
     output: Any = None
 
 
-class TaskAwaiting(Record):
+class TaskAwaiting(Record, frozen=True):
     """The task waits for the signal `name`; it fails `timeout` seconds after this event."""
 
     task: str
@@ -73,20 +73,20 @@ class TaskAwaiting(Record):
     timeout: float | None = None
 
 
-class TaskSkipped(Record):
+class TaskSkipped(Record, frozen=True):
     """`reason` is `not_taken` (skipping passes on) or `when` (outgoing edges count as taken)."""
 
     task: str
     reason: str = "not_taken"
 
 
-class TaskCancelled(Record):
+class TaskCancelled(Record, frozen=True):
     """The task was open when its execution failed or was cancelled."""
 
     task: str
 
 
-class SignalReceived(Record):
+class SignalReceived(Record, frozen=True):
     """The owner took a signal from the inbox into the journal."""
 
     name: str
@@ -94,23 +94,23 @@ class SignalReceived(Record):
     signal_id: int = 0
 
 
-class CancelRequested(Record):
+class CancelRequested(Record, frozen=True):
     """From this record on no task starts."""
 
     reason: str | None = None
 
 
-class ExecutionCompleted(Record):
+class ExecutionCompleted(Record, frozen=True):
     """Every task has ended."""
 
 
-class ExecutionFailed(Record):
+class ExecutionFailed(Record, frozen=True):
     """A task failed and nothing handled it."""
 
     error: Failure
 
 
-class ExecutionCancelled(Record):
+class ExecutionCancelled(Record, frozen=True):
     """Somebody cancelled it."""
 
     reason: str | None = None
@@ -157,9 +157,7 @@ class StoredEvent(msgspec.Struct, frozen=True):
 
 
 _encode = msgspec.json.Encoder().encode
-_decoders: Mapping[str, msgspec.json.Decoder[Any]] = {
-    cls.__name__: msgspec.json.Decoder(cls) for cls in Event.__args__
-}
+_decoders: Mapping[str, msgspec.json.Decoder[Any]] = {cls.__name__: msgspec.json.Decoder(cls) for cls in Event.__args__}
 
 
 def encode(event: Event) -> EventRecord:

@@ -20,7 +20,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     """A value; equal by content."""
 
 
-class RetryPolicy(Record):
+class RetryPolicy(Record, frozen=True):
     """How often and when a failed attempt is tried again (Temporal's words).
 
     The n-th retry waits `min(initial_interval * backoff_coefficient**(n-1), maximum_interval)` seconds,
@@ -35,7 +35,7 @@ class RetryPolicy(Record):
     non_retryable: tuple[str, ...] = ()
 
 
-class Task(Record):
+class Task(Record, frozen=True):
     """A vertex of the graph. `on_error` is `fail`, `continue`, or the key of the task that takes over."""
 
     key: str
@@ -48,7 +48,7 @@ class Task(Record):
     on_error: str = "fail"
 
 
-class Edge(Record):
+class Edge(Record, frozen=True):
     """`target` follows `source`, always (no label) or when the outcome of `source` has this label."""
 
     source: str
@@ -56,7 +56,7 @@ class Edge(Record):
     label: str | None = None
 
 
-class Graph(Record):
+class Graph(Record, frozen=True):
     """What every dialect parses to. Its canonical JSON has a digest: see `engine.graph.digest`."""
 
     tasks: tuple[Task, ...] = ()
@@ -64,14 +64,14 @@ class Graph(Record):
     format: int = FORMAT
 
 
-class Presentation(Record):
+class Presentation(Record, frozen=True):
     """What people see and the digest does not: the names of tasks by key, and their order."""
 
     names: dict[str, str] = {}
     order: tuple[str, ...] = ()
 
 
-class DraftTask(Record, omit_defaults=False):
+class DraftTask(Record, frozen=True, omit_defaults=False):
     """A row of the editable draft of an *ordered tasks* workflow."""
 
     id: int
@@ -93,7 +93,7 @@ class DraftTask(Record, omit_defaults=False):
     updated_at: float
 
 
-class Workflow(Record, omit_defaults=False):
+class Workflow(Record, frozen=True, omit_defaults=False):
     """The template and its draft. `revision` grows with every change of the draft, tasks included."""
 
     id: int
@@ -109,7 +109,7 @@ class Workflow(Record, omit_defaults=False):
     tasks: tuple[DraftTask, ...] = ()
 
 
-class WorkflowVersion(Record, omit_defaults=False):
+class WorkflowVersion(Record, frozen=True, omit_defaults=False):
     """An immutable compiled definition; `number` counts from 1 inside its workflow."""
 
     id: int
@@ -121,7 +121,7 @@ class WorkflowVersion(Record, omit_defaults=False):
     created_at: float
 
 
-class ExecutionRow(Record, omit_defaults=False):
+class ExecutionRow(Record, frozen=True, omit_defaults=False):
     """What lists and claims need of an execution; everything else is folded from its events."""
 
     id: int
@@ -143,7 +143,7 @@ class ExecutionRow(Record, omit_defaults=False):
     rerun_of: int | None = None
 
 
-class Failure(Record):
+class Failure(Record, frozen=True):
     """Why an attempt, or an execution, failed."""
 
     type: str
@@ -151,7 +151,7 @@ class Failure(Record):
     task: str | None = None
 
 
-class TaskRun(Record, omit_defaults=False):
+class TaskRun(Record, frozen=True, omit_defaults=False):
     """One task inside an execution: a view folded from its events."""
 
     key: str
@@ -172,7 +172,7 @@ class TaskRun(Record, omit_defaults=False):
     executor: str | None
 
 
-class ExecutionView(Record, omit_defaults=False):
+class ExecutionView(Record, frozen=True, omit_defaults=False):
     """An execution as a caller sees it: its row and what its events fold to up to `last_seq`."""
 
     id: int
@@ -192,7 +192,7 @@ class ExecutionView(Record, omit_defaults=False):
     cancel_requested: bool = False
 
 
-class TaskCall(Record):
+class TaskCall(Record, frozen=True):
     """All that an executor needs to run one attempt; plain JSON, so that it can travel.
 
     `timeout` is seconds from the start of the attempt. `idempotency_key` (`execution/task/iteration`)
@@ -210,14 +210,14 @@ class TaskCall(Record):
     idempotency_key: str = ""
 
 
-class Completed(Record, tag=True):
+class Completed(Record, frozen=True, tag=True):
     """The task is done. `label` chooses among labelled edges."""
 
     output: Any = None
     label: str | None = None
 
 
-class Sleep(Record, tag=True):
+class Sleep(Record, frozen=True, tag=True):
     """The task completes with `output` after `seconds`, or at `until` (epoch seconds), by the database's clock."""
 
     seconds: float = 0.0
@@ -225,7 +225,7 @@ class Sleep(Record, tag=True):
     output: Any = None
 
 
-class AwaitSignal(Record, tag=True):
+class AwaitSignal(Record, frozen=True, tag=True):
     """The task completes with the payload of the next signal `name`; after `timeout` seconds it fails."""
 
     name: str
@@ -236,7 +236,7 @@ Outcome = Completed | Sleep | AwaitSignal
 """What a node answers; a failure is an exception (`engine.errors.TaskError`)."""
 
 
-class Failed(Record, tag=True):
+class Failed(Record, frozen=True, tag=True):
     """How an executor reports an attempt that raised, timed out or was killed."""
 
     error: Failure

@@ -27,7 +27,7 @@ from engine.states import ExecutionStatus
 # --- what crosses the store port ------------------------------------------------------------------
 
 
-class NewExecution(Record):
+class NewExecution(Record, frozen=True):
     """The row of an execution to be started.
 
     `owned` starts it under the committing lease; otherwise it is parked with `wake_at = now()` for any engine.
@@ -50,7 +50,7 @@ class NewExecution(Record):
     rerun_of: int | None = None
 
 
-class Park(Record):
+class Park(Record, frozen=True):
     """Give the execution up (`owner = NULL`); it is due at the earlier of the two, never if both are None.
 
     `wake_in` is seconds after the commit, computed by the database; `wake_at` is absolute (epoch seconds).
@@ -60,7 +60,7 @@ class Park(Record):
     wake_at: float | None = None
 
 
-class Append(Record):
+class Append(Record, frozen=True):
     """What one execution has to say in one commit: contiguous events from `first_seq`, and its row's changes.
 
     `status` None leaves the row alone. A terminal `status` also sets `ended_at` and frees the owner.
@@ -77,28 +77,28 @@ class Append(Record):
     consumed: tuple[int, ...] = ()
 
 
-class Duplicate(Record):
+class Duplicate(Record, frozen=True):
     """A start whose idempotency key was taken: by which execution, made by which request."""
 
     execution_id: int
     request_digest: bytes
 
 
-class Committed(Record):
+class Committed(Record, frozen=True):
     """`at` is the database's clock of the commit; `duplicates` are the starts that were not made, by their id."""
 
     at: float
     duplicates: dict[int, Duplicate] = {}
 
 
-class Claims(Record):
+class Claims(Record, frozen=True):
     """Executions now owned by the claiming lease, and the database's clock."""
 
     now: float
     executions: tuple[ExecutionRow, ...] = ()
 
 
-class Signal(Record):
+class Signal(Record, frozen=True):
     """Something the owner of an execution must take into its journal. `id` is set by the store.
 
     `kind` is `cancel` or `event`; `dedupe_key` makes the insert idempotent per execution.
@@ -112,14 +112,14 @@ class Signal(Record):
     id: int = 0
 
 
-class Cursor(Record):
+class Cursor(Record, frozen=True):
     """The place after which a page goes on: keyset on (created_at, id), newest first."""
 
     created_at: float
     id: int
 
 
-class ExecutionFilter(Record):
+class ExecutionFilter(Record, frozen=True):
     """Which executions a list shows; None means any. Times bound `created_at` (from inclusive, to exclusive)."""
 
     namespace: str
@@ -129,7 +129,7 @@ class ExecutionFilter(Record):
     created_to: float | None = None
 
 
-class NewWorkflow(Record):
+class NewWorkflow(Record, frozen=True):
     """A workflow to be created."""
 
     namespace: str
@@ -140,7 +140,7 @@ class NewWorkflow(Record):
     source: bytes | None = None
 
 
-class NewTask(Record):
+class NewTask(Record, frozen=True):
     """A task to be added to the draft. `order` None means after the last; `key` None lets the store make one.
 
     A made key is `task_<n>`, n from 1, the first that is free.
@@ -161,7 +161,7 @@ class NewTask(Record):
     on_error: str = "fail"
 
 
-class Compiled(Record):
+class Compiled(Record, frozen=True):
     """What a draft compiles to; the bytes are canonical JSON, the digest is that of `graph` alone."""
 
     digest: str
@@ -297,9 +297,7 @@ class JournalStore(Protocol):
         """Those that exist. One query."""
         ...
 
-    async def list_executions(
-        self, where: ExecutionFilter, after: Cursor | None, limit: int
-    ) -> list[ExecutionRow]:
+    async def list_executions(self, where: ExecutionFilter, after: Cursor | None, limit: int) -> list[ExecutionRow]:
         """A keyset page, newest first; never loads a payload."""
         ...
 
@@ -355,8 +353,8 @@ class NodeHandler(Protocol):
     called in a thread. It raises `TaskError` for a failure; any other exception is a retryable failure.
     """
 
-    type: ClassVar[str]
     Config: ClassVar[type[msgspec.Struct]]
+    type: ClassVar[str]
     blocking: ClassVar[bool]
 
     def run(self, call: TaskCall, config: Any, context: NodeContext) -> Outcome | Awaitable[Outcome]: ...
@@ -394,7 +392,7 @@ class Executor(Protocol):
 # --- dialects and cache ---------------------------------------------------------------------------
 
 
-class Definition(Record):
+class Definition(Record, frozen=True):
     """What a dialect makes of a draft."""
 
     graph: Graph
@@ -442,5 +440,3 @@ class ResponseCache(Protocol):
     async def invalidate(self, tags: Sequence[str]) -> None: ...
 
     async def settle(self, tags: Sequence[str]) -> None: ...
-
-
