@@ -1,0 +1,188 @@
+"""The one strict decoder for everything that comes from outside.
+
+JSON as RFC 8259 has it, and no more: no duplicate keys, no NaN or Infinity, no NUL, no lone surrogates,
+integers within 64 bits, bounded depth, size and number of values. Each refusal carries a JSON pointer.
+"""
+
+import hashlib
+import json
+import math
+from typing import Any, NoReturn
+
+import msgspec
+
+from engine import limits
+from engine.errors import InvalidDocument, TooLarge
+
+_encode = msgspec.json.Encoder().encode
+_encode_sorted = msgspec.json.Encoder(order="deterministic").encode
+_SCALARS = (str, int, float, bool, type(None))
+
+
+class _Duplicate:
+    """Stands where an object named one key twice."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+
+def decode_json(data: bytes, *, max_bytes: int = limits.DOCUMENT) -> Any:
+    """The value of `data`. Raises `InvalidDocument` (pointer says where) or `TooLarge`."""
+    if len(data) > max_bytes:
+        raise TooLarge(f"the document has {len(data)} bytes; at most {max_bytes} are allowed")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidDocument(f"the document is not UTF-8 (byte {error.start})") from None
+    _refuse_depth(text)
+    try:
+        value = _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        message = f"not valid JSON: {error.msg} at line {error.lineno} column {error.colno}"
+        raise InvalidDocument(message) from None
+    except ValueError as error:
+        raise InvalidDocument(str(error)) from None
+    check_value(value)
+    return value
+
+
+def check_value(value: Any) -> None:
+    """Refuses a value that is not plain, bounded JSON. Raises `InvalidDocument` with a pointer, or `TooLarge`."""
+    budget = limits.NODES
+    stack: list[tuple[Any, Any, int]] = [(value, None, 0)]
+    while stack:
+        node, path, depth = stack.pop()
+        budget -= 1
+        if budget < 0:
+            raise TooLarge(f"the document has more than {limits.NODES} values")
+        kind = type(node)
+        if kind is dict or kind is list:
+            if depth >= limits.DEPTH:
+                raise InvalidDocument(f"nested deeper than {limits.DEPTH} levels", pointer=_pointer(path))
+            _push_children(node, path, depth + 1, stack)
+        else:
+            _check_scalar(node, path)
+
+
+def _push_children(node: Any, path: Any, depth: int, stack: list[tuple[Any, Any, int]]) -> None:
+    if isinstance(node, dict):
+        for key, child in node.items():
+            if type(key) is not str:
+                raise InvalidDocument(f"an object key must be a string, not {key!r}", pointer=_pointer(path))
+            if _bad_text(key):
+                raise InvalidDocument("a key contains NUL or a lone surrogate", pointer=_pointer(path))
+            stack.append((child, (path, key), depth))
+    else:
+        stack.extend((child, (path, index), depth) for index, child in enumerate(node))
+
+
+def _check_scalar(node: Any, path: Any) -> None:
+    if isinstance(node, str):
+        if _bad_text(node):
+            raise InvalidDocument("the string contains NUL or a lone surrogate", pointer=_pointer(path))
+    elif isinstance(node, float):
+        if not math.isfinite(node):
+            raise InvalidDocument("NaN and Infinity are not JSON", pointer=_pointer(path))
+    elif isinstance(node, int):
+        if not limits.MIN_INTEGER <= node <= limits.MAX_INTEGER:
+            raise InvalidDocument("the integer does not fit into 64 bits; send it as a string", pointer=_pointer(path))
+    elif isinstance(node, _Duplicate):
+        raise InvalidDocument(f"the key {node.key!r} stands twice in one object", pointer=_pointer((path, node.key)))
+    elif not isinstance(node, _SCALARS):
+        raise InvalidDocument(f"{type(node).__name__} is not a JSON value", pointer=_pointer(path))
+
+
+def check_payload(value: Any, what: str) -> bytes:
+    """The JSON of a checked `value` of at most `limits.PAYLOAD` bytes. Raises as `check_value`."""
+    check_value(value)
+    data = _encode(value)
+    if len(data) > limits.PAYLOAD:
+        raise TooLarge(f"the {what} has {len(data)} bytes as JSON; at most {limits.PAYLOAD} are allowed")
+    return data
+
+
+def canonical_json(value: Any) -> bytes:
+    """Sorted keys, no spaces, integral floats as integers: equal values give equal bytes (1.0 = 1)."""
+    return _encode_sorted(_canonical(value))
+
+
+def digest(value: Any) -> bytes:
+    """SHA-256 of the canonical JSON."""
+    return hashlib.sha256(canonical_json(value)).digest()
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _canonical(child) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(child) for child in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return value
+
+
+def pointer(*segments: str | int) -> str:
+    """The JSON pointer (RFC 6901) of `segments`."""
+    return "".join("/" + str(segment).replace("~", "~0").replace("/", "~1") for segment in segments)
+
+
+def _pointer(path: Any) -> str:
+    segments: list[str | int] = []
+    while path is not None:
+        path, segment = path
+        segments.append(segment)
+    return pointer(*reversed(segments))
+
+
+def _bad_text(text: str) -> bool:
+    if text.isascii():
+        return "\0" in text
+    return "\0" in text or any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def _refuse_depth(text: str) -> None:
+    """Before the recursive decoder sees it. Brackets inside strings are not counted."""
+    if text.count("[") + text.count("{") <= limits.DEPTH:
+        return
+    depth = 0
+    inside = escaped = False
+    for char in text:
+        if inside:
+            if escaped:
+                escaped = False
+            elif char == "\\":
+                escaped = True
+            elif char == '"':
+                inside = False
+        elif char == '"':
+            inside = True
+        elif char in "[{":
+            depth += 1
+            if depth > limits.DEPTH:
+                raise InvalidDocument(f"nested deeper than {limits.DEPTH} levels")
+        elif char in "]}":
+            depth -= 1
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                value[key] = _Duplicate(key)
+            seen.add(key)
+    return value
+
+
+def _constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON; send null or a string")
+
+
+def _integer(text: str) -> int:
+    if len(text) > 20:
+        raise ValueError("an integer does not fit into 64 bits; send it as a string")
+    return int(text)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer)

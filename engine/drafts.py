@@ -1,0 +1,190 @@
+"""Definitions: CRUD of drafts with every check, and the versions they compile to.
+
+The response cache is invalidated here and nowhere else: marked before a commit, settled after it.
+"""
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from engine import limits
+from engine.errors import Fault, Invalid, InvalidWorkflow, TaskNotFound
+from engine.graph import NodeTypes, check, compile_definition
+from engine.library import Entry, Library
+from engine.model import DEFAULT_NAMESPACE, DraftTask, Workflow
+from engine.ports import Compiled, Dialect, NewTask, NewWorkflow, ResponseCache, Store, TaskEdit
+
+KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*|[0-9][A-Za-z0-9_.-]*[A-Za-z_.-][A-Za-z0-9_.-]*")
+"""Letters, digits, `_`, `-`, `.`; not digits alone, which would be an id."""
+TASK_KEY = re.compile(r"[A-Za-z0-9_-]+")
+"""As a segment of a template's path."""
+
+Ref = int | str
+
+
+class Drafts:
+    """Create, change, archive; and the current version of each."""
+
+    def __init__(
+        self,
+        store: Store,
+        library: Library,
+        dialects: Mapping[str, Dialect],
+        nodes: NodeTypes,
+        cache: ResponseCache | None,
+    ) -> None:
+        self._store = store
+        self._library = library
+        self._dialects = dialects
+        self._nodes = nodes
+        self._cache = cache
+        self._current: dict[Ref, tuple[int, int, Entry]] = {}
+        self._changes = 0
+
+    # --- workflows ---
+
+    async def create(self, new: NewWorkflow) -> Workflow:
+        _check_texts({"name": new.name, "key": new.key, "description": new.description})
+        tags = _tags(new.key)
+        async with self._writing(tags):
+            return await self._store.create_workflow(new)
+
+    async def get(self, ref: Ref) -> Workflow:
+        return await self._store.get_workflow(DEFAULT_NAMESPACE, ref)
+
+    async def page(self, skip: int, limit: int) -> tuple[list[Workflow], int]:
+        if skip < 0 or not 1 <= limit <= limits.PAGE:
+            raise Invalid(f"skip is at least 0 and limit between 1 and {limits.PAGE}", pointer="/limit")
+        return await self._store.list_workflows(DEFAULT_NAMESPACE, skip, limit)
+
+    async def update(self, ref: Ref, changes: Mapping[str, Any]) -> Workflow:
+        _check_texts(changes)
+        before = await self.get(ref)
+        async with self._writing(_tags(before.id, before.key, changes.get("key"))):
+            return await self._store.update_workflow(DEFAULT_NAMESPACE, before.id, changes)
+
+    async def archive(self, ref: Ref) -> None:
+        before = await self.get(ref)
+        async with self._writing(_tags(before.id, before.key)):
+            await self._store.archive_workflow(DEFAULT_NAMESPACE, before.id)
+
+    # --- tasks ---
+
+    async def task(self, ref: Ref, task_id: int) -> DraftTask:
+        return _find(await self.get(ref), task_id)
+
+    async def add_task(self, ref: Ref, new: NewTask) -> DraftTask:
+        _check_texts({"name": new.name, "description": new.description})
+        _check_task_key(new.key)
+        return await self._edit(ref, TaskEdit(self._checked, new=new))
+
+    async def update_task(self, ref: Ref, task_id: int, changes: Mapping[str, Any]) -> DraftTask:
+        _check_texts(changes)
+        _check_task_key(changes.get("key", "-"))
+        return await self._edit(ref, TaskEdit(self._checked, task_id=task_id, changes=changes))
+
+    async def delete_task(self, ref: Ref, task_id: int) -> None:
+        before = await self.get(ref)
+        async with self._writing(_tags(before.id, before.key)):
+            await self._store.edit_tasks(DEFAULT_NAMESPACE, before.id, TaskEdit(self._checked, task_id=task_id))
+
+    async def _edit(self, ref: Ref, edit: TaskEdit) -> DraftTask:
+        if isinstance(ref, str):
+            before = await self.get(ref)
+            tags = _tags(before.id, before.key)
+        else:
+            tags = _tags(ref, await self._key_of(ref))
+        async with self._writing(tags):
+            draft, task_id = await self._store.edit_tasks(DEFAULT_NAMESPACE, ref, edit)
+        return _find(draft, task_id)
+
+    async def _key_of(self, ref: int) -> str | None:
+        return (await self.get(ref)).key if self._cache is not None else None
+
+    # --- versions ---
+
+    def _checked(self, draft: Workflow) -> None:
+        """Raises `InvalidWorkflow` with all faults of the draft."""
+        self._compile(draft)
+
+    def _compile(self, draft: Workflow) -> Compiled:
+        definition = self._dialects[draft.dialect].parse(draft)
+        faults = check(definition, self._nodes)
+        if faults:
+            raise InvalidWorkflow(_summary(faults), faults=faults)
+        return compile_definition(definition)
+
+    async def current(self, ref: Ref) -> tuple[int, Entry]:
+        """The workflow's id and the version its draft stands for, made if it is new."""
+        known = self._current.get(ref)
+        if known is not None and await self._is_fresh(ref, known):
+            return known[0], known[2]
+        changes = self._changes
+        version, revision = await self._store.ensure_version(DEFAULT_NAMESPACE, ref, self._compile)
+        entry = self._library.keep(version)
+        if changes == self._changes:
+            self._current[ref] = (version.workflow_id, revision, entry)
+            if len(self._current) > limits.TASKS:
+                self._current.pop(next(iter(self._current)))
+        return version.workflow_id, entry
+
+    async def _is_fresh(self, ref: Ref, known: tuple[int, int, Entry]) -> bool:
+        """Where only this process writes, every change passes here; elsewhere the revision is asked for."""
+        if not self._store.shared:
+            return True
+        found = await self._store.current_revisions(DEFAULT_NAMESPACE, [ref])
+        return found.get(ref) == known[:2]
+
+    @asynccontextmanager
+    async def _writing(self, tags: list[str]) -> AsyncIterator[None]:
+        """A write of definitions: cached answers with these tags are neither served nor filled while it lasts."""
+        if self._cache is not None:
+            await self._cache.invalidate(tags)
+        try:
+            yield
+        finally:
+            self._changes += 1
+            self._current.clear()
+            if self._cache is not None:
+                await self._cache.settle(tags)
+
+
+def _tags(*refs: Ref | None) -> list[str]:
+    return ["workflows", *(f"workflow:{ref}" for ref in dict.fromkeys(refs) if ref is not None)]
+
+
+def _find(draft: Workflow, task_id: int) -> DraftTask:
+    for task in draft.tasks:
+        if task.id == task_id:
+            return task
+    raise TaskNotFound(f"workflow {draft.id} has no task {task_id}; list them with GET /workflows/{draft.id}/tasks/")
+
+
+def _summary(faults: list[Fault]) -> str:
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    return faults[0].message + more
+
+
+def _check_texts(fields: Mapping[str, Any]) -> None:
+    faults = [*_text_faults(fields, "name", limits.NAME), *_text_faults(fields, "description", limits.DESCRIPTION)]
+    if "name" in fields and not (fields["name"] or "").strip():
+        faults.append(Fault("a name is required", "/name", "required"))
+    key = fields.get("key")
+    if key is not None and (not KEY.fullmatch(key) or len(key) > limits.NAME):
+        message = f"a key has letters, digits, '_', '-' and '.', not digits alone, at most {limits.NAME} characters"
+        faults.append(Fault(message, "/key", "invalid_key"))
+    if faults:
+        raise Invalid(_summary(faults), faults=faults)
+
+
+def _text_faults(fields: Mapping[str, Any], name: str, longest: int) -> list[Fault]:
+    text = fields.get(name) or ""
+    if len(text) <= longest:
+        return []
+    return [Fault(f"{name} has {len(text)} characters; at most {longest} are allowed", f"/{name}", "too_long")]
+
+
+def _check_task_key(key: str | None) -> None:
+    if key is not None and (not TASK_KEY.fullmatch(key) or len(key) > limits.NAME):
+        raise Invalid("a task's key has letters, digits, '_' and '-'", pointer="/key", code="invalid_key")

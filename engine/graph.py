@@ -1,0 +1,216 @@
+"""A graph compiled for planning, its digest, and the one check of its meaning.
+
+Nothing above the dialects knows how a graph was written; this module knows nothing of dialects.
+"""
+
+import difflib
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from engine import limits
+from engine.documents import canonical_json
+from engine.errors import Fault
+from engine.expressions.templates import Template, compile_template
+from engine.model import Graph, Presentation, Task
+from engine.ports import Compiled, Definition
+
+ERROR_LABEL = "@error"
+"""The label of an edge that is taken only when its source failed for good and `on_error` names the target."""
+
+
+class Vertex:
+    """A task with all that planning and starting it needs, computed once."""
+
+    __slots__ = ("config", "index", "key", "out", "task", "when")
+
+    def __init__(self, index: int, task: Task, out: tuple[tuple[str | None, int], ...]) -> None:
+        self.index = index
+        self.key = task.key
+        self.task = task
+        self.out = out
+        self.config: Template = compile_template(task.config)[0]
+        self.when: Template | None = None if task.when is True else compile_template(task.when)[0]
+
+
+class CompiledGraph:
+    """Vertices by index and key, incoming edges counted: what one completion costs depends on its neighbours only."""
+
+    __slots__ = ("by_key", "display_order", "indegree", "presentation", "roots", "sinks", "vertices")
+
+    def __init__(self, graph: Graph, presentation: Presentation) -> None:
+        index = {task.key: i for i, task in enumerate(graph.tasks)}
+        out: list[list[tuple[str | None, int]]] = [[] for _ in graph.tasks]
+        self.indegree = [0] * len(graph.tasks)
+        for edge in graph.edges:
+            out[index[edge.source]].append((edge.label, index[edge.target]))
+            self.indegree[index[edge.target]] += 1
+        self.vertices = tuple(Vertex(i, task, tuple(out[i])) for i, task in enumerate(graph.tasks))
+        self.by_key = {vertex.key: vertex for vertex in self.vertices}
+        place = {key: i for i, key in enumerate(presentation.order)}
+        order = sorted(self.vertices, key=lambda v: (place.get(v.key, len(place)), v.index))
+        self.presentation = presentation
+        self.display_order = tuple(v.key for v in order)
+        self.roots = tuple(v.index for v in order if not self.indegree[v.index])
+        self.sinks = tuple(v.key for v in order if not any(label != ERROR_LABEL for label, _ in v.out))
+
+
+def canonical(graph: Graph) -> bytes:
+    """The canonical JSON: defaults omitted, tasks by key, edges sorted and without repetition, format inside."""
+    ordered = Graph(
+        tuple(sorted(graph.tasks, key=lambda task: task.key)),
+        tuple(sorted(set(graph.edges), key=lambda edge: (edge.source, edge.target, edge.label or ""))),
+    )
+    return canonical_json({"format": graph.format, **msgspec.to_builtins(ordered)})
+
+
+def compile_definition(definition: Definition) -> Compiled:
+    """What is stored of a definition: its canonical graph, digest and presentation."""
+    data = canonical(definition.graph)
+    return Compiled(hashlib.sha256(data).hexdigest(), data, msgspec.json.encode(definition.presentation))
+
+
+_decode_graph = msgspec.json.Decoder(Graph).decode
+_decode_presentation = msgspec.json.Decoder(Presentation).decode
+
+
+def load(graph: bytes, presentation: bytes) -> CompiledGraph:
+    """The compiled form of a stored version."""
+    return CompiledGraph(_decode_graph(graph), _decode_presentation(presentation))
+
+
+# --- the check of meaning -------------------------------------------------------------------------
+
+
+class NodeTypes(Protocol):
+    """What the check needs to know of node types and executors."""
+
+    def config_faults(self, type: str, config: Mapping[str, Any], pointer: str) -> list[Fault]: ...  # noqa: A002
+
+    def types(self) -> Iterable[str]: ...
+
+    def executors(self) -> Iterable[str]: ...
+
+
+def check(definition: Definition, nodes: NodeTypes) -> list[Fault]:
+    """All faults of meaning, each with its pointer in what the user wrote. Empty: it can be executed."""
+    graph = definition.graph
+    if len(graph.tasks) > limits.TASKS:
+        return [Fault(f"a workflow has at most {limits.TASKS} tasks, this one has {len(graph.tasks)}", "/tasks")]
+    faults: list[Fault] = []
+    for task in graph.tasks:
+        faults.extend(_check_task(task, definition, nodes))
+    cycle = find_cycle(graph)
+    if cycle:
+        where = definition.pointers.get(cycle[0], "")
+        faults.append(Fault(f"the tasks depend on each other in a cycle: {' -> '.join(cycle)}", where, "cycle"))
+    else:
+        faults.extend(_check_references(definition))
+    return faults
+
+
+def _check_task(task: Task, definition: Definition, nodes: NodeTypes) -> list[Fault]:
+    where = definition.pointers.get(task.key, "")
+    field = f"{where}/{definition.config_field}"
+    faults: list[Fault] = []
+    if task.type not in nodes.types():
+        message = f"unknown node type {task.type!r}{suggestion(task.type, nodes.types())}"
+        faults.append(Fault(message, f"{where}/type", "unknown_node_type"))
+    else:
+        faults.extend(nodes.config_faults(task.type, task.config, field))
+    faults.extend(compile_template(task.config, field)[1])
+    if task.executor is not None and task.executor not in nodes.executors():
+        message = f"unknown executor {task.executor!r}{suggestion(task.executor, nodes.executors())}"
+        faults.append(Fault(message, f"{where}/executor", "unknown_executor"))
+    if task.timeout is not None and not 0 < task.timeout <= limits.DURATION:
+        faults.append(Fault("a timeout is in seconds, above 0 and at most a year", f"{where}/timeout", "out_of_range"))
+    if isinstance(task.when, str):
+        template, bad = compile_template(task.when, f"{where}/when")
+        faults.extend(bad)
+        if template.constant:
+            message = "`when` is true, false, or one template such as {{input.express}}"
+            faults.append(Fault(message, f"{where}/when", "invalid_condition"))
+    if task.on_error not in ("fail", "continue") and task.on_error not in definition.pointers:
+        message = f"`on_error` is fail, continue, or the key of a task; there is no task {task.on_error!r}"
+        faults.append(Fault(message, f"{where}/on_error", "unknown_task"))
+    return faults
+
+
+def _check_references(definition: Definition) -> list[Fault]:
+    ancestors = _ancestors(definition.graph)
+    place = {task.key: i for i, task in enumerate(definition.graph.tasks)}
+    faults = []
+    for task in definition.graph.tasks:
+        where = definition.pointers.get(task.key, "")
+        template = compile_template(task.config, f"{where}/{definition.config_field}")[0]
+        references = dict(template.references)
+        if isinstance(task.when, str):
+            references |= compile_template(task.when, f"{where}/when")[0].references
+        for key, pointer in references.items():
+            if key not in place:
+                message = f"a template refers to the task {key!r}, which does not exist{suggestion(key, place)}"
+                faults.append(Fault(message, pointer, "template_unknown_task"))
+            elif not ancestors[task.key] >> place[key] & 1:
+                message = f"a template refers to {key!r}, which need not have ended by then; add depends_on: [{key!r}]"
+                faults.append(Fault(message, pointer, "template_not_ancestor"))
+    return faults
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """`, did you mean 'x'?`, or the list of what there is."""
+    choices = sorted(known)
+    close = difflib.get_close_matches(word, choices, 1)
+    if close:
+        return f", did you mean {close[0]!r}?"
+    return f"; there are: {', '.join(choices)}" if 0 < len(choices) <= 20 else ""
+
+
+def _ancestors(graph: Graph) -> dict[str, int]:
+    """Per task the set of its ancestors as bits by index; the graph has no cycle."""
+    place = {task.key: i for i, task in enumerate(graph.tasks)}
+    ancestors = dict.fromkeys(place, 0)
+    successors = _successors(graph)
+    for key in _topological(graph):
+        mine = ancestors[key] | 1 << place[key]
+        for target in successors[key]:
+            ancestors[target] |= mine
+    return ancestors
+
+
+def _successors(graph: Graph) -> dict[str, list[str]]:
+    successors: dict[str, list[str]] = {task.key: [] for task in graph.tasks}
+    for edge in graph.edges:
+        successors[edge.source].append(edge.target)
+    return successors
+
+
+def _topological(graph: Graph) -> list[str]:
+    """Keys in an order where sources come first; those on or behind a cycle are left out."""
+    indegree = {task.key: 0 for task in graph.tasks}
+    for edge in graph.edges:
+        indegree[edge.target] += 1
+    successors = _successors(graph)
+    order = [key for key, count in indegree.items() if not count]
+    for key in order:
+        for target in successors[key]:
+            indegree[target] -= 1
+            if not indegree[target]:
+                order.append(target)
+    return order
+
+
+def find_cycle(graph: Graph) -> list[str]:
+    """The keys of one cycle, the first repeated at the end; empty if there is none."""
+    rest = {task.key for task in graph.tasks}.difference(_topological(graph))
+    if not rest:
+        return []
+    before = {edge.target: edge.source for edge in graph.edges if edge.source in rest and edge.target in rest}
+    key = next(k for k in sorted(rest) if k in before)
+    seen: dict[str, int] = {}
+    while key not in seen:
+        seen[key] = len(seen)
+        key = before[key]
+    cycle = [k for k, i in seen.items() if i >= seen[key]]
+    return [key, *reversed(cycle[1:]), key]

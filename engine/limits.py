@@ -1,0 +1,32 @@
+"""Every bound in one place. A refusal names the bound; nothing is truncated."""
+
+PAYLOAD = 1024 * 1024
+"""Bytes of one input, output, signal payload or rendered config, as JSON."""
+DOCUMENT = 2 * 1024 * 1024
+"""Bytes of one request body or definition."""
+DEPTH = 64
+"""Levels of nesting in a document or value."""
+NODES = 100_000
+"""Values (containers and scalars) in a document."""
+TASKS = 10_000
+"""Tasks in one workflow."""
+HISTORY = 50_000
+"""Events of one execution."""
+NAME = 200
+"""Characters of a name or key."""
+DESCRIPTION = 10_000
+"""Characters of a description."""
+TEMPLATE = 64 * 1024
+"""Characters of one template string."""
+MAX_INTEGER = 2**63 - 1
+MIN_INTEGER = -(2**63)
+WAIT = 60.0
+"""Seconds that a start may wait for the result."""
+DURATION = 366 * 24 * 3600.0
+"""Seconds of the longest timer."""
+PAGE = 1000
+"""Rows of one list page."""
+IDEMPOTENCY_KEY = 255
+"""Characters of an idempotency key."""
+LABELS = 32
+"""Labels on one execution."""

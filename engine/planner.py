@@ -1,0 +1,90 @@
+"""`plan(state) -> Decision`: what may start, what is skipped, whether the execution has ended. Pure.
+
+It looks at `state.ready` only, so its cost does not grow with the graph. The caller turns a decision into events,
+applies them and plans again, until there is nothing to decide.
+"""
+
+import random
+from typing import NamedTuple
+
+from engine import events as ev
+from engine.errors import TaskError
+from engine.graph import Vertex
+from engine.model import Failure, RetryPolicy
+from engine.state import State
+from engine.states import is_terminal
+
+
+class Decision(NamedTuple):
+    """`settle` are events to append as they are; `start` are tasks that may start; `end` is the last event."""
+
+    settle: list[ev.Event]
+    start: list[Vertex]
+    end: ev.Event | None
+
+
+NOTHING = Decision([], [], None)
+
+
+def plan(state: State) -> Decision:
+    """The next decision. Empty (`NOTHING`) when the execution waits for something from outside, or has ended."""
+    if is_terminal(state.status):
+        return NOTHING
+    if state.cancelling:
+        return _stop(state, ev.ExecutionCancelled(state.cancel_reason))
+    if state.failed is not None:
+        return _stop(state, ev.ExecutionFailed(state.failed))
+    if state.ready:
+        return _decide(state)
+    if state.ended == len(state.graph.vertices) and state.seq:
+        return Decision([], [], ev.ExecutionCompleted())
+    return NOTHING
+
+
+def _decide(state: State) -> Decision:
+    settle: list[ev.Event] = []
+    start: list[Vertex] = []
+    for index in state.ready:
+        vertex = state.graph.vertices[index]
+        if not state.taken[index] and state.graph.indegree[index]:
+            settle.append(ev.TaskSkipped(vertex.key))
+        elif vertex.when is None:
+            start.append(vertex)
+        else:
+            _ask(state, vertex, settle, start)
+    return Decision(settle, start, None)
+
+
+def _ask(state: State, vertex: Vertex, settle: list[ev.Event], start: list[Vertex]) -> None:
+    assert vertex.when is not None
+    try:
+        wanted = vertex.when.render(state)
+    except TaskError as error:
+        settle.append(ev.TaskFailed(vertex.key, Failure(error.type, f"when: {error.message}", vertex.key)))
+        return
+    if wanted:
+        start.append(vertex)
+    else:
+        settle.append(ev.TaskSkipped(vertex.key, "when"))
+
+
+def _stop(state: State, end: ev.Event) -> Decision:
+    return Decision([ev.TaskCancelled(key) for key in state.active], [], end)
+
+
+def next_retry(policy: RetryPolicy, failures: int, error: Failure, retryable: bool, chance: float) -> float | None:
+    """Seconds until the attempt after `failures` failed ones, or None: no more. `chance` in [0, 1) is the jitter's."""
+    if not retryable or failures >= policy.max_attempts or error.type in policy.non_retryable:
+        return None
+    exponent = min(failures - 1, 1000)
+    try:
+        interval = policy.initial_interval * policy.backoff_coefficient**exponent
+    except OverflowError:
+        interval = policy.maximum_interval
+    interval = min(interval, policy.maximum_interval)
+    return interval * (1 + policy.jitter * chance)
+
+
+def chance() -> float:
+    """The only randomness near the planner; its outcome stands in the event."""
+    return random.random()

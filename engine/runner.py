@@ -1,0 +1,373 @@
+"""One execution in its owner's memory, moved forward one commit at a time.
+
+`Run.advance` takes in everything that has arrived (results, signals, due timers, freed slots), plans until there is
+nothing to decide, and answers with one `Step`: the append, and what is to happen once it is durable. The state is
+folded ahead of the commit, but nothing of it leaves this object before; if the append is refused, the run is dropped
+and read again from the journal.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, assert_never
+
+import msgspec
+
+from engine import events as ev
+from engine import limits
+from engine.catalog import plain
+from engine.errors import TaskError
+from engine.graph import CompiledGraph, Vertex
+from engine.model import AwaitSignal, Completed, Failed, Failure, Result, Sleep, TaskCall
+from engine.planner import chance, next_retry, plan
+from engine.ports import Append, NewExecution, Park, Signal
+from engine.slots import Slots
+from engine.state import State, TaskState, apply, derived_status, replay, stamp_due
+from engine.states import ExecutionStatus, TaskStatus, is_terminal
+
+_TIMED = (ev.TaskSleeping, ev.TaskAwaiting, ev.TaskFailed)
+
+
+class Step(msgspec.Struct):
+    """What one commit says, and what follows it."""
+
+    append: Append
+    events: list[ev.Event]
+    calls: list[TaskCall]
+    cancels: list[TaskCall]
+    ended: bool
+    parked: bool
+
+
+class Run:
+    """An execution that this engine owns."""
+
+    __slots__ = (
+        "_calls",
+        "_cancels",
+        "_consumed",
+        "_events",
+        "_granted",
+        "_records",
+        "_results",
+        "_row_status",
+        "_seen",
+        "_signals",
+        "_slots",
+        "_start",
+        "_started",
+        "_wake",
+        "alarm",
+        "committing",
+        "dirty",
+        "dropped",
+        "flying",
+        "now",
+        "state",
+        "wanted",
+    )
+
+    def __init__(
+        self,
+        execution_id: int,
+        graph: CompiledGraph,
+        slots: Slots,
+        wake: Callable[["Run"], None],
+        row_status: ExecutionStatus | None = None,
+    ) -> None:
+        self.state = State(execution_id, graph)
+        self._slots = slots
+        self._wake = wake
+        self._seen: set[int] = set()
+        self._row_status = row_status
+        self._results: list[tuple[TaskCall, Result, float]] = []
+        self._signals: list[Signal] = []
+        self._granted: list[str] = []
+        self._start: NewExecution | None = None
+        self._started = row_status is None or row_status is ExecutionStatus.PENDING
+        self.flying: dict[str, TaskCall] = {}
+        """Attempts that hold a slot, by task key."""
+        self.wanted: set[str] = set()
+        """Tasks that wait for a slot."""
+        self.now = 0.0
+        """The latest known time of the database's clock; timers due by then have fired."""
+        self.alarm: float | None = None
+        """When its owner will look at its timers."""
+        self.committing = False
+        self.dirty = False
+        self.dropped = False
+        self._begin()
+
+    # --- what arrives ---
+
+    def begin(self, start: NewExecution, value: Any) -> None:
+        """A new execution: its first append carries its row."""
+        self._start = start
+        self._say(ev.ExecutionStarted(value))
+
+    def load(self, history: list[ev.StoredEvent], now: float) -> None:
+        """Replays the journal. Attempts of the former owner are lost, and their tasks start again."""
+        replay(self.state, history)
+        self.now = now
+        lost = tuple(key for key, task in self.state.active.items() if task.status is TaskStatus.RUNNING)
+        if lost:
+            self._say(ev.TakenOver(lost))
+        for key, task in list(self.state.active.items()):
+            if task.status is TaskStatus.SCHEDULED:
+                self._queue(key)
+
+    def result(self, call: TaskCall, result: Result, elapsed: float) -> None:
+        """An executor reports."""
+        self._results.append((call, result, elapsed))
+
+    def signal(self, signal: Signal) -> None:
+        """Something from the inbox, perhaps seen before: it stays there until the append that consumed it."""
+        if signal.id not in self._seen:
+            self._seen.add(signal.id)
+            self._signals.append(signal)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether `advance` has something to take in."""
+        return bool(self._results or self._signals or self._granted or self._due())
+
+    def next_due(self) -> float | None:
+        """The earliest timer, in the database's clock."""
+        return min((task.due for task in self.state.timed.values() if task.due is not None), default=None)
+
+    # --- one step ---
+
+    def advance(self) -> Step | None:
+        """Everything that follows from what has arrived, as one step; None if nothing does."""
+        for call, result, elapsed in self._results:
+            self._take_result(call, result, elapsed)
+        for signal in self._signals:
+            self._take_signal(signal)
+        for key in self._due():
+            self._fire(key)
+        for key in self._granted:
+            self._use_slot(key)
+        self._results, self._signals, self._granted = [], [], []
+        self._decide()
+        return self._finish() if self._records else None
+
+    def committed(self, step: Step, at: float) -> None:
+        """The step is durable; `at` is the database's clock."""
+        self.now = max(self.now, at)
+        for event in step.events:
+            if isinstance(event, _TIMED):
+                stamp_due(self.state, event, at)
+
+    def drop(self) -> Iterable[TaskCall]:
+        """Leaves memory: slots are freed; answers the calls that are to be stopped."""
+        self.dropped = True
+        flying = list(self.flying.values())
+        self.flying = {}
+        self.wanted.clear()
+        for _ in flying:
+            self._slots.release()
+        for _ in self._granted:
+            self._slots.release()
+        self._granted = []
+        return flying
+
+    # --- taking in ---
+
+    def _take_result(self, call: TaskCall, result: Result, elapsed: float) -> None:
+        key = call.task
+        if self.flying.get(key) is not call:
+            return
+        del self.flying[key]
+        self._slots.release()
+        match result:
+            case Completed():
+                self._complete(key, result, elapsed)
+            case Failed():
+                self._fail(key, result.error, result.retryable, elapsed)
+            case Sleep():
+                self._say(ev.TaskSleeping(key, result.seconds, result.until, result.output))
+            case AwaitSignal():
+                self._say(ev.TaskAwaiting(key, result.name, result.timeout))
+                self._deliver(result.name)
+            case _:
+                assert_never(result)
+
+    def _complete(self, key: str, outcome: Completed, elapsed: float) -> None:
+        try:
+            outcome = plain(outcome)
+            event = ev.TaskCompleted(key, outcome.output, outcome.label, elapsed)
+            record = ev.encode(event)
+            if len(record.data) > limits.PAYLOAD:
+                message = f"the output has {len(record.data)} bytes as JSON; at most {limits.PAYLOAD} are allowed"
+                raise TaskError(message, type="output_too_large", retryable=False)
+        except TaskError as error:
+            self._fail(key, Failure(error.type, error.message, key), error.retryable, elapsed)
+            return
+        self._events.append(event)
+        self._records.append(record)
+        apply(self.state, event)
+
+    def _fail(self, key: str, error: Failure, retryable: bool, elapsed: float) -> None:
+        policy = self.state.graph.by_key[key].task.retry
+        failures = self.state.tasks[key].failures + 1
+        retry_in = next_retry(policy, failures, error, retryable, chance())
+        self._say(ev.TaskFailed(key, error, retry_in, elapsed))
+
+    def _take_signal(self, signal: Signal) -> None:
+        self._consumed.append(signal.id)
+        if signal.kind == "cancel":
+            if not self.state.cancelling:
+                self._say(ev.CancelRequested(msgspec.json.decode(signal.payload)))
+            return
+        self._say(ev.SignalReceived(signal.name, msgspec.json.decode(signal.payload), signal.id))
+        self._deliver(signal.name)
+
+    def _deliver(self, name: str) -> None:
+        """Completes a task that awaits `name`, if a signal of that name has come."""
+        mail = self.state.mail.get(name)
+        key = next((k for k, task in self.state.active.items() if task.awaiting == name), None)
+        if mail and key is not None:
+            self._say(ev.TaskCompleted(key, mail[0]))
+
+    def _due(self) -> list[str]:
+        now = self.now
+        return [key for key, task in self.state.timed.items() if task.due is not None and task.due <= now]
+
+    def _fire(self, key: str) -> None:
+        task = self.state.tasks[key]
+        if task.status is TaskStatus.RETRYING:
+            self._begin_attempt(key)
+        elif task.awaiting is not None:
+            error = Failure("timeout", f"no signal {task.awaiting!r} came in time", key)
+            self._say(ev.TaskFailed(key, error))
+        else:
+            self._say(ev.TaskCompleted(key, task.output))
+
+    # --- deciding ---
+
+    def _decide(self) -> None:
+        if self.state.seq > limits.HISTORY and self.state.failed is None:
+            message = f"the history has more than {limits.HISTORY} events"
+            self.state.failed = Failure("history_limit", message)
+        while True:
+            decision = plan(self.state)
+            for event in decision.settle:
+                self._say(event)
+            for vertex in decision.start:
+                self._begin_attempt(vertex.key)
+            if decision.end is not None:
+                self._say(decision.end)
+            if not decision.settle and not decision.start:
+                return
+
+    def _begin_attempt(self, key: str) -> None:
+        if self._slots.take():
+            self._launch(self.state.graph.by_key[key])
+        else:
+            self._say(ev.TaskScheduled(key))
+            self._queue(key)
+
+    def _queue(self, key: str) -> None:
+        self.wanted.add(key)
+        self._slots.wait(lambda: self._grant(key))
+
+    def _grant(self, key: str) -> bool:
+        if self.dropped or key not in self.wanted:
+            return False
+        self.wanted.discard(key)
+        self._granted.append(key)
+        self._wake(self)
+        return True
+
+    def _use_slot(self, key: str) -> None:
+        if self.state.tasks[key].status is TaskStatus.SCHEDULED and not self.state.cancelling:
+            self._launch(self.state.graph.by_key[key])
+        else:
+            self._slots.release()
+
+    def _launch(self, vertex: Vertex) -> None:
+        """With a slot held: writes `TaskStarted` and prepares the call; a config that cannot be rendered fails."""
+        key, task, state = vertex.key, vertex.task, self.state
+        known: TaskState | None = state.tasks.get(key)
+        attempt = 1 if known is None else known.attempt + 1
+        try:
+            config = vertex.config.render(state)
+        except TaskError as error:
+            self._slots.release()
+            self._say(ev.TaskFailed(key, Failure(error.type, error.message, key)))
+            return
+        self._say(ev.TaskStarted(key, attempt))
+        call = TaskCall(
+            state.execution_id,
+            key,
+            task.type,
+            config,
+            attempt,
+            "",
+            task.timeout,
+            task.executor,
+            f"{state.execution_id}/{key}/",
+        )
+        self.flying[key] = call
+        self._calls.append(call)
+
+    def _say(self, event: ev.Event) -> None:
+        self._events.append(event)
+        self._records.append(ev.encode(event))
+        apply(self.state, event)
+
+    # --- the append ---
+
+    def _begin(self) -> None:
+        self._events: list[ev.Event] = []
+        self._records: list[ev.EventRecord] = []
+        self._calls: list[TaskCall] = []
+        self._cancels: list[TaskCall] = []
+        self._consumed: list[int] = []
+
+    def _finish(self) -> Step:
+        state = self.state
+        status = derived_status(state)
+        ended = is_terminal(status)
+        cancels: list[TaskCall] = []
+        if ended:
+            cancels = list(self.drop())
+        parked = not ended and not state.busy
+        start = self._start
+        if start is not None:
+            start = msgspec.structs.replace(start, status=status)
+        append = Append(
+            state.execution_id,
+            state.seq - len(self._records) + 1,
+            tuple(self._records),
+            start,
+            status if status is not self._row_status and start is None else None,
+            self._started and start is None,
+            self._park() if parked else None,
+            tuple(self._consumed),
+        )
+        unsent = {id(call) for call in self._calls}
+        cancels = [call for call in cancels if id(call) not in unsent]
+        step = Step(append, self._events, [] if ended else self._calls, cancels, ended, parked)
+        self._start = None
+        self._started = False
+        self._row_status = status
+        self._begin()
+        return step
+
+    def _park(self) -> Park:
+        """When it is due: timers of this very append are relative, their moment is the database's to say."""
+        fresh = {event.task: event for event in self._events if isinstance(event, _TIMED)}
+        wake_in: list[float] = []
+        wake_at: list[float] = []
+        for key, task in self.state.active.items():
+            match fresh.get(key):
+                case ev.TaskSleeping(until=float() as until):
+                    wake_at.append(until)
+                case ev.TaskSleeping(seconds=seconds):
+                    wake_in.append(seconds)
+                case ev.TaskFailed(retry_in=float() as seconds) | ev.TaskAwaiting(timeout=float() as seconds):
+                    wake_in.append(seconds)
+                case None if task.due is not None:
+                    wake_at.append(task.due)
+                case _:
+                    pass
+        return Park(min(wake_in, default=None), min(wake_at, default=None))

@@ -1,0 +1,324 @@
+"""What the doors call: one method per use case. Doors translate and never decide; this is where it is decided."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from engine import limits
+from engine.caretakers.lag import LATE, LoopLag
+from engine.documents import check_payload, digest
+from engine.drafts import Drafts, Ref
+from engine.errors import AlreadyEnded, ExecutionNotFound, IdempotencyMismatch, Invalid, MillraceError
+from engine.events import ExecutionStarted, StoredEvent, encode
+from engine.model import DEFAULT_NAMESPACE, DraftTask, ExecutionRow, ExecutionView, Record, Workflow
+from engine.ports import (
+    Append,
+    Committed,
+    Cursor,
+    Duplicate,
+    ExecutionFilter,
+    NewExecution,
+    NewTask,
+    NewWorkflow,
+    ResponseCache,
+    Signal,
+    Store,
+)
+from engine.progress import Progress
+from engine.states import ExecutionStatus, is_terminal
+from engine.views import Views
+from engine.worker import Worker
+
+POLL = 1.0
+"""Seconds between looks of a watcher that nobody woke."""
+CANCEL_WAIT = 2.0
+"""Seconds that a cancel waits for its record."""
+TERMINAL_TYPES = frozenset({"ExecutionCompleted", "ExecutionFailed", "ExecutionCancelled"})
+
+
+class Started(Record, frozen=True):
+    """The answer to a start. `replayed`: the idempotency key was known, and this is the execution it made."""
+
+    execution_id: int
+    workflow_id: int
+    status: ExecutionStatus
+    replayed: bool = False
+
+
+class Health(Record, frozen=True, omit_defaults=False):
+    """`checks` says `ok` or what is wrong, by part."""
+
+    ok: bool
+    checks: dict[str, str]
+
+
+class WorkflowService:
+    """All use cases. `worker` is None in a process without an engine."""
+
+    def __init__(
+        self,
+        store: Store,
+        drafts: Drafts,
+        views: Views,
+        progress: Progress,
+        *,
+        cache: ResponseCache | None,
+        worker: Worker | None,
+        lag: LoopLag,
+        tell_inbox: Callable[[tuple[int, ...]], None],
+    ) -> None:
+        self.cache = cache
+        self._store = store
+        self._drafts = drafts
+        self._views = views
+        self._progress = progress
+        self._worker = worker
+        self._lag = lag
+        self._tell_inbox = tell_inbox
+        self._ids = iter(range(0))
+
+    # --- definitions ---
+
+    async def create_workflow(self, new: NewWorkflow) -> Workflow:
+        return await self._drafts.create(new)
+
+    async def get_workflow(self, ref: Ref) -> Workflow:
+        return await self._drafts.get(ref)
+
+    async def list_workflows(self, skip: int, limit: int) -> tuple[list[Workflow], int]:
+        return await self._drafts.page(skip, limit)
+
+    async def update_workflow(self, ref: Ref, changes: Mapping[str, Any]) -> Workflow:
+        return await self._drafts.update(ref, changes)
+
+    async def archive_workflow(self, ref: Ref) -> None:
+        await self._drafts.archive(ref)
+
+    async def list_tasks(self, ref: Ref) -> list[DraftTask]:
+        return list((await self._drafts.get(ref)).tasks)
+
+    async def get_task(self, ref: Ref, task_id: int) -> DraftTask:
+        return await self._drafts.task(ref, task_id)
+
+    async def add_task(self, ref: Ref, new: NewTask) -> DraftTask:
+        return await self._drafts.add_task(ref, new)
+
+    async def update_task(self, ref: Ref, task_id: int, changes: Mapping[str, Any]) -> DraftTask:
+        return await self._drafts.update_task(ref, task_id, changes)
+
+    async def delete_task(self, ref: Ref, task_id: int) -> None:
+        await self._drafts.delete_task(ref, task_id)
+
+    # --- starting ---
+
+    async def execute_workflow(
+        self,
+        ref: Ref,
+        input: Any = None,  # noqa: A002
+        *,
+        idempotency_key: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Started:
+        """Durable on return. Raises `WorkflowNotFound`, `InvalidWorkflow`, `IdempotencyMismatch`, `Exhausted`."""
+        value = {} if input is None else input
+        check_payload(value, "input")
+        _check_start(idempotency_key, labels)
+        workflow_id, entry = await self._drafts.current(ref)
+        worker = self._worker
+        owned = worker is not None and worker.has_room
+        start = NewExecution(
+            DEFAULT_NAMESPACE,
+            workflow_id,
+            entry.version.id,
+            ExecutionStatus.PENDING,
+            owned,
+            idempotency_key,
+            digest([value, dict(labels or {})]) if idempotency_key is not None else b"",
+            dict(labels or {}),
+        )
+        execution_id = await self._new_id()
+        if worker is not None and owned:
+            committed = await self._begin(worker, execution_id, entry, start, value)
+        else:
+            committed = await self._leave(execution_id, start, value)
+        duplicate = committed.duplicates.get(execution_id)
+        if duplicate is not None:
+            return await self._replayed(duplicate, start)
+        return Started(execution_id, workflow_id, ExecutionStatus.RUNNING if owned else ExecutionStatus.PENDING)
+
+    async def _begin(
+        self, worker: Worker, execution_id: int, entry: Entry, start: NewExecution, value: Any
+    ) -> Committed:
+        answer: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
+
+    async def _leave(self, execution_id: int, start: NewExecution, value: Any) -> Committed:
+        """Starts for any engine to take."""
+        event = encode(ExecutionStarted(value))
+        committed = await self._store.start([Append(execution_id, 1, (event,), start)])
+        self._wake_claims()
+        return committed
+
+    def _wake_claims(self) -> None:
+        if self._worker is not None:
+            self._worker.wake_claims.set()
+        self._store.notify("claim")
+
+    async def _replayed(self, duplicate: Duplicate, start: NewExecution) -> Started:
+        if duplicate.request_digest != start.request_digest:
+            raise IdempotencyMismatch()
+        view = await self._views.get(duplicate.execution_id)
+        return Started(view.id, view.workflow_id, view.status, True)
+
+    async def _new_id(self) -> int:
+        while True:
+            for execution_id in self._ids:
+                return execution_id
+            self._ids = iter(await self._store.reserve_ids(100))
+
+    # --- executions ---
+
+    async def get_execution(self, execution_id: int) -> ExecutionView:
+        return await self._views.get(execution_id)
+
+    async def wait(self, execution_id: int, seconds: float) -> ExecutionView:
+        """The execution when it has ended, or after `seconds` (at most `limits.WAIT`)."""
+        if not 0 <= seconds <= limits.WAIT:
+            raise Invalid(f"wait is in seconds, between 0 and {limits.WAIT:g}", pointer="/wait")
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        with self._progress.watch(execution_id) as news:
+            while True:
+                news.clear()
+                view = await self._views.get(execution_id)
+                left = deadline - loop.time()
+                if is_terminal(view.status) or left <= 0:
+                    return view
+                await _wait(news, min(left, POLL))
+
+    async def list_executions(
+        self,
+        *,
+        workflow: Ref | None = None,
+        statuses: tuple[ExecutionStatus, ...] = (),
+        created_from: float | None = None,
+        created_to: float | None = None,
+        after: Cursor | None = None,
+        limit: int = 100,
+    ) -> list[ExecutionRow]:
+        """A page, newest first. Raises `WorkflowNotFound` for a key that does not exist."""
+        if not 1 <= limit <= limits.PAGE:
+            raise Invalid(f"limit is between 1 and {limits.PAGE}", pointer="/limit")
+        if isinstance(workflow, str):
+            workflow = (await self._drafts.get(workflow)).id
+        where = ExecutionFilter(DEFAULT_NAMESPACE, workflow, statuses, created_from, created_to)
+        return await self._store.list_executions(where, after, limit)
+
+    async def read_events(self, execution_id: int, after: int = 0, limit: int = 1000) -> list[StoredEvent]:
+        """Events with `seq > after`. Raises `ExecutionNotFound`."""
+        if after < 0 or not 1 <= limit <= limits.HISTORY:
+            raise Invalid(f"after is at least 0 and limit between 1 and {limits.HISTORY}", pointer="/after")
+        events = (await self._store.read_events({execution_id: after}, limit)).get(execution_id, [])
+        if not events and execution_id not in await self._store.get_executions([execution_id]):
+            raise ExecutionNotFound(f"there is no execution {execution_id}; list them with GET /executions")
+        return events[:limit]
+
+    async def watch(self, execution_id: int, after: int = 0) -> AsyncIterator[StoredEvent]:
+        """Events with `seq > after`, as they are committed; ends after the last one of an ended execution."""
+        with self._progress.watch(execution_id) as news:
+            while True:
+                news.clear()
+                events = await self.read_events(execution_id, after)
+                for event in events:
+                    yield event
+                    after = event.seq
+                if events and events[-1].type in TERMINAL_TYPES:
+                    return
+                if not events:
+                    if is_terminal((await self._views.get(execution_id)).status):
+                        return
+                    await _wait(news, POLL)
+
+    # --- signals ---
+
+    async def cancel_execution(self, execution_id: int, reason: str | None = None) -> ExecutionStatus | None:
+        """`cancelled` when it is recorded; None when it is asked for and not yet recorded. Raises `AlreadyEnded`."""
+        view = await self._views.get(execution_id)
+        if is_terminal(view.status):
+            raise AlreadyEnded(f"execution {execution_id} is {view.status}; nothing can change it any more")
+        await self._put(Signal(execution_id, "cancel", "cancel", msgspec.json.encode(reason), "cancel"))
+        view = await self.wait(execution_id, CANCEL_WAIT)
+        if view.status is ExecutionStatus.CANCELLED:
+            return view.status
+        if is_terminal(view.status):
+            raise AlreadyEnded(f"execution {execution_id} was {view.status} before the cancel was recorded")
+        return None
+
+    async def signal_execution(
+        self, execution_id: int, name: str, payload: Any = None, dedupe_key: str | None = None
+    ) -> bool:
+        """Durable on return; False: this `dedupe_key` was there already. Raises `AlreadyEnded`."""
+        if not 0 < len(name) <= limits.NAME:
+            raise Invalid(f"a signal's name has 1 to {limits.NAME} characters", pointer="/name")
+        data = check_payload(payload, "payload")
+        key = None if dedupe_key is None else f"event:{dedupe_key}"
+        stored = await self._put(Signal(execution_id, "event", name, data, key))
+        if not stored:
+            view = await self._views.get(execution_id)
+            if is_terminal(view.status):
+                raise AlreadyEnded(f"execution {execution_id} is {view.status}; nothing can change it any more")
+        return stored
+
+    async def _put(self, signal: Signal) -> bool:
+        stored = (await self._store.put_signals([signal]))[0]
+        if stored:
+            self._tell_inbox((signal.execution_id,))
+            self._wake_claims()
+            self._store.notify("signal", [signal.execution_id])
+        return stored
+
+    # --- health ---
+
+    async def health(self) -> Health:
+        """Whether this process can do its work: its loop turns, its database answers, its engine has a lease."""
+        lag = self._lag.seconds()
+        checks = {"loop": "ok" if lag < LATE else f"blocked for {lag:.1f} s", "database": await self._ping()}
+        if self._worker is not None:
+            checks["engine"] = "ok" if self._worker.accepts else "recovering a lease, or full"
+        return Health(all(check == "ok" for check in checks.values()), checks)
+
+    async def _ping(self) -> str:
+        try:
+            async with asyncio.timeout(2):
+                await self._store.ping()
+        except (MillraceError, TimeoutError) as error:
+            return f"unreachable: {str(error) or 'no answer in 2 s'}"
+        return "ok"
+
+
+def _answer(answer: "asyncio.Future[Committed]", result: Committed | MillraceError) -> None:
+    if answer.done():
+        return
+    if isinstance(result, Committed):
+        answer.set_result(result)
+    else:
+        answer.set_exception(result)
+
+
+async def _wait(news: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await news.wait()
+    except TimeoutError:
+        pass
+
+
+def _check_start(idempotency_key: str | None, labels: Mapping[str, str] | None) -> None:
+    if idempotency_key is not None and not 0 < len(idempotency_key) <= limits.IDEMPOTENCY_KEY:
+        message = f"an idempotency key has 1 to {limits.IDEMPOTENCY_KEY} characters"
+        raise Invalid(message, pointer="/idempotency_key")
+    for key, value in (labels or {}).items():
+        if len(labels or {}) > limits.LABELS or len(key) > limits.NAME or len(value) > limits.NAME:
+            message = f"at most {limits.LABELS} labels of at most {limits.NAME} characters each"
+            raise Invalid(message, pointer="/labels")

@@ -1,0 +1,289 @@
+"""`state = fold(apply, events)`: what the journal of one execution amounts to.
+
+`apply` never looks at a clock, a loop or a database: the same events give the same state, in the owner's memory,
+after a crash, and in an answer. Its cost depends on the neighbours of the task, not on the graph.
+"""
+
+from collections import deque
+from typing import Any, assert_never
+
+from engine import events as ev
+from engine.graph import ERROR_LABEL, CompiledGraph, Vertex
+from engine.model import Failure
+from engine.states import ExecutionStatus, TaskStatus
+
+_BUSY = (TaskStatus.SCHEDULED, TaskStatus.RUNNING)
+
+
+class TaskState:
+    """One task of the execution. `due` is epoch seconds, known once the event that set it has been stamped."""
+
+    __slots__ = (
+        "attempt",
+        "awaiting",
+        "due",
+        "ended_at",
+        "error",
+        "failures",
+        "label",
+        "losses",
+        "output",
+        "reason",
+        "scheduled_at",
+        "started_at",
+        "status",
+    )
+
+    def __init__(self) -> None:
+        self.status = TaskStatus.PENDING
+        self.attempt = 0
+        self.failures = 0
+        self.losses = 0
+        self.output: Any = None
+        self.error: Failure | None = None
+        self.label: str | None = None
+        self.reason: str | None = None
+        self.awaiting: str | None = None
+        self.due: float | None = None
+        self.scheduled_at: float | None = None
+        self.started_at: float | None = None
+        self.ended_at: float | None = None
+
+
+class State:
+    """An execution, folded. `ready` are vertices whose join is decided and that have no event yet."""
+
+    __slots__ = (
+        "active",
+        "busy",
+        "cancel_reason",
+        "cancelling",
+        "ended",
+        "ended_at",
+        "error",
+        "execution_id",
+        "failed",
+        "graph",
+        "input",
+        "mail",
+        "ready",
+        "remaining",
+        "seq",
+        "started_at",
+        "status",
+        "taken",
+        "tasks",
+        "timed",
+    )
+
+    def __init__(self, execution_id: int, graph: CompiledGraph) -> None:
+        self.execution_id = execution_id
+        self.graph = graph
+        self.seq = 0
+        self.status = ExecutionStatus.PENDING
+        self.input: Any = None
+        self.tasks: dict[str, TaskState] = {}
+        self.active: dict[str, TaskState] = {}
+        self.timed: dict[str, TaskState] = {}
+        self.busy = 0
+        self.ended = 0
+        self.ready: dict[int, None] = {}
+        self.remaining = graph.indegree.copy()
+        self.taken = bytearray(len(graph.vertices))
+        self.mail: dict[str, deque[Any]] = {}
+        self.failed: Failure | None = None
+        self.cancelling = False
+        self.cancel_reason: str | None = None
+        self.error: Failure | None = None
+        self.started_at: float | None = None
+        self.ended_at: float | None = None
+
+    def output(self) -> Any:
+        """The outputs of the completed tasks that nothing follows, by key."""
+        return {
+            key: self.tasks[key].output
+            for key in self.graph.sinks
+            if key in self.tasks and self.tasks[key].status is TaskStatus.COMPLETED
+        }
+
+
+def apply(state: State, event: ev.Event) -> None:  # noqa: C901, PLR0912 — one exhaustive dispatch
+    """Folds one event. The most frequent come first."""
+    state.seq += 1
+    match event:
+        case ev.TaskCompleted():
+            _complete(state, event)
+        case ev.TaskStarted():
+            _activate(state, event.task, TaskStatus.RUNNING).attempt = event.attempt
+        case ev.TaskScheduled():
+            _activate(state, event.task, TaskStatus.SCHEDULED)
+        case ev.TaskSkipped():
+            _skip(state, event)
+        case ev.TaskFailed():
+            _fail(state, event)
+        case ev.TaskSleeping():
+            _idle(state, event.task, TaskStatus.WAITING).output = event.output
+        case ev.TaskAwaiting():
+            _idle(state, event.task, TaskStatus.WAITING).awaiting = event.name
+        case ev.TaskCancelled():
+            _end(state, event.task, TaskStatus.CANCELLED)
+        case ev.SignalReceived():
+            state.mail.setdefault(event.name, deque()).append(event.payload)
+        case ev.CancelRequested():
+            state.cancelling = True
+            state.cancel_reason = event.reason
+        case ev.TakenOver():
+            for key in event.lost:
+                state.tasks[key].losses += 1
+                state.tasks[key].status = TaskStatus.SCHEDULED
+        case ev.ExecutionStarted():
+            state.input = event.input
+            state.ready = dict.fromkeys(state.graph.roots)
+        case ev.ExecutionCompleted():
+            state.status = ExecutionStatus.COMPLETED
+        case ev.ExecutionFailed():
+            state.status = ExecutionStatus.FAILED
+            state.error = event.error
+        case ev.ExecutionCancelled():
+            state.status = ExecutionStatus.CANCELLED
+        case _:
+            assert_never(event)
+
+
+def stamp(state: State, event: ev.Event, at: float) -> None:
+    """Sets the times that follow from `at`, the database's clock at the commit of an event already applied."""
+    match event:
+        case ev.TaskStarted():
+            task = state.tasks[event.task]
+            task.started_at = at
+            task.scheduled_at = task.scheduled_at or at
+        case ev.TaskScheduled():
+            state.tasks[event.task].scheduled_at = at
+        case ev.TaskCompleted() | ev.TaskSkipped() | ev.TaskCancelled():
+            state.tasks[event.task].ended_at = at
+        case ev.ExecutionStarted():
+            state.started_at = at
+        case ev.ExecutionCompleted() | ev.ExecutionFailed() | ev.ExecutionCancelled():
+            state.ended_at = at
+        case _:
+            stamp_due(state, event, at)
+
+
+def stamp_due(state: State, event: ev.Event, at: float) -> None:
+    """Sets `due` of a task whose timer `event` set: all that the owner of an execution needs of `stamp`."""
+    match event:
+        case ev.TaskSleeping(until=float() as until):
+            _set_timer(state, event.task, until)
+        case ev.TaskSleeping(seconds=seconds):
+            _set_timer(state, event.task, at + seconds)
+        case ev.TaskAwaiting(timeout=float() as seconds) | ev.TaskFailed(retry_in=float() as seconds):
+            _set_timer(state, event.task, at + seconds)
+        case ev.TaskFailed():
+            state.tasks[event.task].ended_at = at
+        case _:
+            pass
+
+
+def _set_timer(state: State, key: str, due: float) -> None:
+    task = state.tasks[key]
+    if key in state.active:
+        task.due = due
+        state.timed[key] = task
+
+
+def replay(state: State, stored: list[ev.StoredEvent]) -> None:
+    """Folds and stamps events as read from the journal."""
+    for row in stored:
+        event = ev.decode(row)
+        apply(state, event)
+        stamp(state, event, row.at)
+
+
+def derived_status(state: State) -> ExecutionStatus:
+    """The status as its events have it."""
+    if state.status is not ExecutionStatus.PENDING or not (state.tasks or state.cancelling):
+        return state.status
+    return ExecutionStatus.RUNNING if state.busy or not state.active else ExecutionStatus.WAITING
+
+
+def _leave(state: State, key: str) -> TaskState:
+    """Takes a task out of what its present status counts for."""
+    task = state.tasks.get(key)
+    if task is None:
+        task = state.tasks[key] = TaskState()
+        state.ready.pop(state.graph.by_key[key].index, None)
+    elif task.status in _BUSY:
+        state.busy -= 1
+    elif task.due is not None:
+        task.due = None
+        del state.timed[key]
+    return task
+
+
+def _activate(state: State, key: str, status: TaskStatus) -> TaskState:
+    task = _leave(state, key)
+    state.busy += 1
+    state.active[key] = task
+    task.status = status
+    return task
+
+
+def _idle(state: State, key: str, status: TaskStatus) -> TaskState:
+    task = _leave(state, key)
+    task.status = status
+    return task
+
+
+def _end(state: State, key: str, status: TaskStatus) -> TaskState:
+    task = _leave(state, key)
+    state.active.pop(key, None)
+    task.status = status
+    state.ended += 1
+    return task
+
+
+def _complete(state: State, event: ev.TaskCompleted) -> None:
+    task = _end(state, event.task, TaskStatus.COMPLETED)
+    if task.awaiting is not None:
+        state.mail[task.awaiting].popleft()
+        task.awaiting = None
+    task.output = event.output
+    task.label = event.label
+    _settle(state, state.graph.by_key[event.task], event.label)
+
+
+def _fail(state: State, event: ev.TaskFailed) -> None:
+    if event.retry_in is not None:
+        task = _idle(state, event.task, TaskStatus.RETRYING)
+    else:
+        task = _end(state, event.task, TaskStatus.FAILED)
+    task.failures += 1
+    task.error = event.error
+    task.awaiting = None
+    if event.retry_in is not None:
+        return
+    vertex = state.graph.by_key[event.task]
+    if vertex.task.on_error == "fail":
+        error = event.error
+        state.failed = state.failed or Failure(error.type, error.message, event.task)
+    elif vertex.task.on_error == "continue":
+        _settle(state, vertex, None)
+    else:
+        _settle(state, vertex, ERROR_LABEL, unlabelled=False)
+
+
+def _skip(state: State, event: ev.TaskSkipped) -> None:
+    task = _end(state, event.task, TaskStatus.SKIPPED)
+    task.reason = event.reason
+    _settle(state, state.graph.by_key[event.task], None, unlabelled=event.reason == "when")
+
+
+def _settle(state: State, vertex: Vertex, label: str | None, *, unlabelled: bool = True) -> None:
+    """Decides the outgoing edges of an ended task; a target whose edges are all decided becomes ready."""
+    remaining = state.remaining
+    for edge_label, target in vertex.out:
+        if unlabelled if edge_label is None else edge_label == label:
+            state.taken[target] = 1
+        remaining[target] -= 1
+        if not remaining[target]:
+            state.ready[target] = None

@@ -1,0 +1,133 @@
+"""What a caller sees of an execution: folded from its journal, never taken from an owner's memory.
+
+Folded states are kept (least recently used), so that a status costs the events since the last one.
+"""
+
+from collections import OrderedDict
+from typing import Any
+
+from engine.errors import ExecutionNotFound, TaskError
+from engine.library import Entry, Library
+from engine.model import ExecutionRow, ExecutionView, TaskRun
+from engine.ports import Store
+from engine.state import State, TaskState, derived_status, replay
+from engine.states import TaskStatus, is_terminal
+
+KEPT = 5_000
+KEPT_EVENTS = 500_000
+
+
+class _Folded:
+    __slots__ = ("entry", "row", "state", "view")
+
+    def __init__(self, row: ExecutionRow, entry: Entry) -> None:
+        self.row = row
+        self.entry = entry
+        self.state = State(row.id, entry.graph)
+        self.view: ExecutionView | None = None
+
+
+class Views:
+    """Reads executions."""
+
+    def __init__(self, store: Store, library: Library) -> None:
+        self._store = store
+        self._library = library
+        self._kept: OrderedDict[int, _Folded] = OrderedDict()
+        self._events = 0
+
+    async def get(self, execution_id: int) -> ExecutionView:
+        """The execution as its journal has it now. Raises `ExecutionNotFound`."""
+        folded = await self._fold(execution_id)
+        if folded.view is None:
+            folded.view = _view(folded)
+        return folded.view
+
+    async def _fold(self, execution_id: int) -> _Folded:
+        folded = self._kept.get(execution_id)
+        if folded is None:
+            folded = await self._begin(execution_id)
+        if is_terminal(folded.state.status):
+            return folded
+        known = folded.state.seq
+        news = (await self._store.read_events({execution_id: known}))[execution_id]
+        news = news[folded.state.seq - known :]
+        if news:
+            replay(folded.state, news)
+            folded.view = None
+        self._keep(folded, len(news))
+        return folded
+
+    async def _begin(self, execution_id: int) -> _Folded:
+        row = (await self._store.get_executions([execution_id])).get(execution_id)
+        if row is None:
+            raise ExecutionNotFound(f"there is no execution {execution_id}; list them with GET /executions")
+        entry = (await self._library.get([row.version_id]))[row.version_id]
+        return self._kept.get(execution_id) or _Folded(row, entry)
+
+    def _keep(self, folded: _Folded, news: int) -> None:
+        if folded.row.id not in self._kept:
+            self._events += folded.state.seq
+        else:
+            self._events += news
+        self._kept[folded.row.id] = folded
+        self._kept.move_to_end(folded.row.id)
+        while len(self._kept) > 1 and (len(self._kept) > KEPT or self._events > KEPT_EVENTS):
+            _, old = self._kept.popitem(last=False)
+            self._events -= old.state.seq
+
+
+def _view(folded: _Folded) -> ExecutionView:
+    row, state = folded.row, folded.state
+    status = derived_status(state)
+    return ExecutionView(
+        row.id,
+        row.workflow_id,
+        folded.entry.version.number,
+        status,
+        state.input,
+        state.output() if is_terminal(status) else None,
+        state.error,
+        row.created_at,
+        state.started_at,
+        state.ended_at,
+        state.seq,
+        tuple(_task_run(folded, key) for key in folded.entry.graph.display_order),
+        row.labels,
+        row.rerun_of,
+        state.cancelling,
+    )
+
+
+def _task_run(folded: _Folded, key: str) -> TaskRun:
+    graph = folded.entry.graph
+    vertex = graph.by_key[key]
+    state = folded.state.tasks.get(key)
+    unreached = state is None and is_terminal(folded.state.status)
+    task = state or TaskState()
+    return TaskRun(
+        key,
+        graph.presentation.names.get(key, key),
+        vertex.task.type,
+        TaskStatus.SKIPPED if unreached else task.status,
+        "",
+        task.attempt,
+        _input(folded.state, key) if state is not None and state.attempt else None,
+        task.output,
+        task.error,
+        task.label,
+        "execution_ended" if unreached else task.reason,
+        task.scheduled_at,
+        task.started_at,
+        task.ended_at,
+        task.due,
+        vertex.task.executor,
+    )
+
+
+def _input(state: State, key: str) -> Any:
+    """The rendered config: templates refer to ancestors only, so it is what the attempt was given."""
+    try:
+        return state.graph.by_key[key].config.render(state)
+    except TaskError:
+        return None

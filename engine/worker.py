@@ -1,0 +1,326 @@
+"""An engine: it holds one lease, owns executions, and moves them.
+
+Data goes one way: claim or start -> run -> write queue -> executor -> run -> write queue -> watchers. A run with
+news is *dirty*; dirty runs without an append in flight are advanced together, once after each batch or result.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import structlog
+
+from engine.dbclock import DatabaseClock
+from engine.errors import Exhausted, LeaseLost, MillraceError, StoreUnavailable
+from engine.journal import WriteQueue
+from engine.library import Entry, Library
+from engine.model import ExecutionRow, Failed, Failure, Result, TaskCall
+from engine.ports import Append, Committed, Executor, NewExecution, Park, Signal, Store
+from engine.progress import Progress
+from engine.runner import Run, Step
+from engine.slots import Slots
+from engine.state import derived_status
+from engine.states import ExecutionStatus
+
+log = structlog.get_logger(__name__)
+
+MAX_OWNED = 10_000
+"""Executions in memory; beyond that, starts are left to other engines or to later."""
+MAX_QUEUED = 20_000
+"""Appends that wait for a commit; beyond that, starts are refused."""
+CLAIM = 200
+"""Executions taken by one claim."""
+
+Started = Callable[[Committed | MillraceError], None]
+
+
+class Worker:
+    """Runs executions under one lease at a time; `start` again takes a new one."""
+
+    def __init__(
+        self,
+        store: Store,
+        library: Library,
+        executors: Mapping[str, Executor],
+        default_executor: str,
+        progress: Progress,
+        *,
+        holder: str,
+        lease_seconds: float,
+        max_tasks: int,
+    ) -> None:
+        self.store = store
+        self.lease = 0
+        self.lease_seconds = lease_seconds
+        self.clock = DatabaseClock()
+        self.wake_claims = asyncio.Event()
+        self.next_look = math.inf
+        """Until when (the database's clock) the claims caretaker sleeps: only earlier timers wake it."""
+        self.runs: dict[int, Run] = {}
+        self._library = library
+        self._executors = executors
+        self._default = default_executor
+        self._progress = progress
+        self._holder = holder
+        self._slots = Slots(max_tasks)
+        self._queue = WriteQueue(store, self._settled)
+        self._queue.on_lost = self._on_lost
+        self._dirty: list[Run] = []
+        self._flush_soon = False
+        self._news: list[int] = []
+        self._recovering: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    # --- life cycle ---
+
+    async def start(self) -> None:
+        """Takes a lease and begins to commit."""
+        self.lease = await self.store.acquire_lease(self._holder, self.lease_seconds)
+        self._queue.start(self.lease)
+        self.wake_claims.set()
+        log.info("engine started", lease=self.lease)
+
+    async def stop(self) -> None:
+        """Stops its tasks, writes what is queued, and hands its executions over at once."""
+        self._stopping = True
+        if self._recovering:
+            self._recovering.cancel()
+        await self._queue.stop()
+        self._drop_all()
+        try:
+            await self.store.release_lease(self.lease)
+        except MillraceError as error:
+            log.warning("lease not released; it will expire", lease=self.lease, error=str(error))
+
+    def _on_lost(self) -> None:
+        if self._recovering is None and not self._stopping:
+            self._recovering = asyncio.create_task(self._recover(), name="engine-recover")
+
+    def lost(self) -> None:
+        """Somebody marked our lease lost: what we own is no longer ours."""
+        self._queue.lose()
+        self._on_lost()
+
+    async def _recover(self) -> None:
+        log.warning("lease lost; going on under a new one", lease=self.lease)
+        self._drop_all()
+        while True:
+            try:
+                await self.start()
+            except StoreUnavailable:
+                await asyncio.sleep(0.5)
+            else:
+                self._recovering = None
+                return
+
+    def _drop_all(self) -> None:
+        for run in list(self.runs.values()):
+            self._cancel(list(run.drop()))
+        self.runs.clear()
+        self._dirty.clear()
+
+    # --- starting and taking executions ---
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a start should be owned here at once. Raises `Exhausted` when the write queue is full."""
+        if len(self._queue) > MAX_QUEUED:
+            raise Exhausted("too many writes wait for the database; try again in a moment")
+        return self.accepts and bool(self.lease)
+
+    @property
+    def accepts(self) -> bool:
+        """Whether it may claim."""
+        return len(self.runs) < MAX_OWNED and self._recovering is None and not self._stopping
+
+    def begin(self, execution_id: int, entry: Entry, start: NewExecution, value: Any, done: Started) -> ExecutionStatus:
+        """A new execution, owned at once: its row, first plan and first attempts are one append.
+
+        Answers the status that this append gives it; `done` is told when it is durable.
+        """
+        run = self._new_run(execution_id, entry)
+        run.now = self.clock.now()
+        run.begin(start, value)
+        self._advance(run, done)
+        return derived_status(run.state)
+
+    async def claim(self) -> int:
+        """Takes due executions and goes on with them; answers how many."""
+        claims = await self.store.claim(self.lease, CLAIM)
+        self.clock.observe(claims.now)
+        if claims.executions:
+            await self._load(claims.executions, claims.now)
+        return len(claims.executions)
+
+    async def _load(self, rows: Sequence[ExecutionRow], now: float) -> None:
+        lease = self.lease
+        entries = await self._library.get(sorted({row.version_id for row in rows}))
+        histories = await self.store.read_events({row.id: 0 for row in rows})
+        inbox = await self.store.inbox(lease, [row.id for row in rows])
+        if lease != self.lease:
+            return
+        for row in rows:
+            run = self._new_run(row.id, entries[row.version_id], row)
+            run.load(histories.get(row.id, []), now)
+        self.take_signals(inbox)
+        for row in rows:
+            self._mark(self.runs[row.id])
+
+    def _new_run(self, execution_id: int, entry: Entry, row: ExecutionRow | None = None) -> Run:
+        status = None if row is None else row.status
+        run = self.runs[execution_id] = Run(execution_id, entry.graph, self._slots, self._mark, status)
+        return run
+
+    # --- what arrives ---
+
+    def report(self, call: TaskCall, result: Result, elapsed: float) -> None:
+        """An executor's result. Never raises; a call that nobody waits for any more is dropped."""
+        run = self.runs.get(call.execution_id)
+        if run is not None:
+            run.result(call, result, elapsed)
+            self._mark(run)
+
+    def take_signals(self, signals: Sequence[Signal]) -> None:
+        """Signals of executions that are in memory; the others' owners will see theirs."""
+        for signal in signals:
+            run = self.runs.get(signal.execution_id)
+            if run is not None:
+                run.signal(signal)
+                self._mark(run)
+
+    def _mark(self, run: Run) -> None:
+        if not run.dirty and not run.committing:
+            run.dirty = True
+            self._dirty.append(run)
+            if not self._flush_soon:
+                self._flush_soon = True
+                asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_soon = False
+        while self._dirty:
+            runs, self._dirty = self._dirty, []
+            for run in runs:
+                run.dirty = False
+                if not run.committing and not run.dropped:
+                    self._advance(run)
+
+    # --- one step ---
+
+    def _advance(self, run: Run, done: Started | None = None) -> None:
+        step = run.advance()
+        if step is None:
+            self._idle(run)
+            return
+        run.committing = True
+        self._queue.put(step.append, partial(self._committed, run, step, done))
+
+    def _committed(self, run: Run, step: Step, done: Started | None, answer: Committed | MillraceError) -> None:
+        run.committing = False
+        append = step.append
+        if not isinstance(answer, Committed):
+            self._refused(run, append, answer)
+        elif append.execution_id in answer.duplicates:
+            self._forget(run)
+        else:
+            self.clock.observe(answer.at)
+            self._follow(run, step, answer.at)
+        if done is not None:
+            done(answer)
+
+    def _follow(self, run: Run, step: Step, at: float) -> None:
+        """What a durable step lets happen."""
+        self._news.append(step.append.execution_id)
+        if step.cancels:
+            self._cancel(step.cancels)
+        if step.ended or step.parked:
+            self._forget(run)
+            if step.parked:
+                self._parked(step.append.park, at)
+            return
+        if run.dropped:
+            return
+        run.committed(step, at)
+        if step.calls:
+            self._submit(step.calls)
+        if run.has_news:
+            self._mark(run)
+        else:
+            self._idle(run)
+
+    def _parked(self, park: Park | None, at: float) -> None:
+        if park is None:
+            return
+        dues = (at + park.wake_in if park.wake_in is not None else None, park.wake_at)
+        if min((due for due in dues if due is not None), default=math.inf) < self.next_look:
+            self.wake_claims.set()
+
+    def _submit(self, calls: list[TaskCall]) -> None:
+        first = calls[0].executor
+        if all(call.executor == first for call in calls):
+            self._executor(first).submit(calls)
+            return
+        for name in {call.executor for call in calls}:
+            self._executor(name).submit([call for call in calls if call.executor == name])
+
+    def _executor(self, name: str | None) -> Executor:
+        return self._executors[name or self._default]
+
+    def _cancel(self, calls: Sequence[TaskCall]) -> None:
+        for name in {call.executor for call in calls}:
+            self._executor(name).cancel([call for call in calls if call.executor == name])
+
+    def _refused(self, run: Run, append: Append, error: MillraceError) -> None:
+        """Our memory is not what the journal says: forget it, and read again what is still ours."""
+        self._cancel(list(run.drop()))
+        self._forget(run)
+        if not isinstance(error, LeaseLost) and append.start is None:
+            log.error("execution read again after a refused append", execution=append.execution_id, error=str(error))
+            task = asyncio.create_task(self._reload(append.execution_id))
+            task.add_done_callback(lambda t: t.cancelled() or t.exception())
+
+    async def _reload(self, execution_id: int) -> None:
+        await asyncio.sleep(0.1)
+        row = (await self.store.get_executions([execution_id])).get(execution_id)
+        if row is not None and row.owner == self.lease and execution_id not in self.runs:
+            await self._load([row], self.clock.now())
+
+    def _forget(self, run: Run) -> None:
+        run.dropped = True
+        if self.runs.get(run.state.execution_id) is run:
+            del self.runs[run.state.execution_id]
+
+    def _idle(self, run: Run) -> None:
+        """Nothing to do for this run now: its next timer, if any, is set."""
+        due = run.next_due()
+        if due is not None and (run.alarm is None or due < run.alarm):
+            run.alarm = due
+            delay = max(0.0, due - self.clock.now())
+            asyncio.get_running_loop().call_later(delay, self._tick, run)
+
+    def _tick(self, run: Run) -> None:
+        run.alarm = None
+        run.now = max(run.now, self.clock.now())
+        if not run.dropped and not run.committing:
+            if run.has_news:
+                self._mark(run)
+            else:
+                self._idle(run)
+
+    def _settled(self) -> None:
+        """After each batch: watchers are woken, here and elsewhere."""
+        news, self._news = self._news, []
+        if news:
+            if self._progress:
+                self._progress.tell(news)
+            if self.store.shared:
+                self.store.notify("progress", news)
+
+
+def failure_of(call: TaskCall, error: BaseException) -> Failed:
+    """How any exception of an attempt is reported. The text of an unexpected one is its type and message."""
+    type_ = getattr(error, "type", None) or type(error).__name__
+    message = str(error) or type(error).__name__
+    return Failed(Failure(type_, message[:10_000], call.task), getattr(error, "retryable", True))
