@@ -1,0 +1,38 @@
+"""`python -m tests.keeper <postgres|redis> <folder>`: holds one server for a whole test run.
+
+The first test that needs a server starts its keeper; it ends with the run, however that ends: the kernel closes
+the pipe `<folder>/run` that the run's first process holds open.
+"""
+
+import os
+import select
+import sys
+from pathlib import Path
+
+from deploy.servers import PostgresServer, RedisServer
+
+# a crash of the machine is none of the things that tests can see
+FAST = {"fsync": "off", "full_page_writes": "off"}
+
+
+def keep(kind: str, folder: Path) -> None:
+    """Writes the server's address to `<folder>/<kind>`, then waits for the run to end."""
+    with PostgresServer(settings=FAST) if kind == "postgres" else RedisServer() as server:
+        address = folder / f"{kind}.new"
+        address.write_text(server.url())
+        address.rename(folder / kind)
+        _wait_for_end(folder / "run")
+
+
+def _wait_for_end(pipe: Path) -> None:
+    descriptor = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    while True:
+        try:
+            if not os.read(descriptor, 1):
+                return
+        except BlockingIOError:
+            select.select([descriptor], [], [])
+
+
+if __name__ == "__main__":
+    keep(sys.argv[1], Path(sys.argv[2]))
