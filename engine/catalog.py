@@ -21,7 +21,7 @@ class Catalog:
 
     def __init__(self, handlers: Iterable[NodeHandler], executors: Iterable[str]) -> None:
         self._handlers = {handler.type: handler for handler in handlers}
-        self._fields = {t: msgspec.structs.fields(h.Config) for t, h in self._handlers.items()}
+        self._fields = {t: msgspec.structs.fields(h.shape) for t, h in self._handlers.items()}
         self._executors = tuple(executors)
 
     def types(self) -> Iterable[str]:
@@ -42,7 +42,7 @@ class Catalog:
             for name, field in fields.items()
             if field.required and name not in config
         ]
-        closed = self._handlers[type].Config.__struct_config__.forbid_unknown_fields
+        closed = self._handlers[type].shape.__struct_config__.forbid_unknown_fields
         for name, value in config.items():
             if name not in fields:
                 if closed:
@@ -58,7 +58,7 @@ class Catalog:
         if handler is None:
             raise TaskError(f"this process has no node type {call.type!r}", type="unknown_node_type", retryable=False)
         try:
-            config = msgspec.convert(call.config, handler.Config)
+            config = msgspec.convert(call.config, handler.shape)
         except msgspec.ValidationError as error:
             raise TaskError(f"config: {error}", type="invalid_config", retryable=False) from None
         return handler.run(call, config, context)

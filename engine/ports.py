@@ -337,6 +337,10 @@ class Store(DraftStore, JournalStore, Protocol):
 # --- executors and nodes --------------------------------------------------------------------------
 
 
+Shape = type[msgspec.Struct]
+"""A struct class: the fields of a config with their types and bounds."""
+
+
 class NodeContext(Protocol):
     """What a node may use of the world; built by bootstrap in every process, workers included."""
 
@@ -348,12 +352,12 @@ class NodeContext(Protocol):
 class NodeHandler(Protocol):
     """WHAT a task does. One file in `nodes/` with a module-level `handler`.
 
-    `Config` is the shape of the rendered config: a `msgspec.Struct`, its constraints give the faults at save.
+    `shape` is what the rendered config is converted to; its constraints give the faults at save.
     `run` answers an outcome at once (light work only), or an awaitable of one; with `blocking = True` it is
     called in a thread. It raises `TaskError` for a failure; any other exception is a retryable failure.
     """
 
-    Config: ClassVar[type[msgspec.Struct]]
+    shape: ClassVar[Shape]
     type: ClassVar[str]
     blocking: ClassVar[bool]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -139,19 +140,17 @@ class WorkflowService:
             dict(labels or {}),
         )
         execution_id = await self._new_id()
+        status = ExecutionStatus.PENDING
         if worker is not None and owned:
-            committed = await self._begin(worker, execution_id, entry, start, value)
+            answer: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
+            status = worker.begin(execution_id, entry, start, value, partial(_answer, answer))
+            committed = await answer
         else:
             committed = await self._leave(execution_id, start, value)
         duplicate = committed.duplicates.get(execution_id)
         if duplicate is not None:
             return await self._replayed(duplicate, start)
-        return Started(execution_id, workflow_id, ExecutionStatus.RUNNING if owned else ExecutionStatus.PENDING)
-
-    async def _begin(
-        self, worker: Worker, execution_id: int, entry: Entry, start: NewExecution, value: Any
-    ) -> Committed:
-        answer: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
+        return Started(execution_id, workflow_id, status)
 
     async def _leave(self, execution_id: int, start: NewExecution, value: Any) -> Committed:
         """Starts for any engine to take."""

@@ -16,7 +16,7 @@ from engine.dbclock import DatabaseClock
 from engine.errors import Exhausted, LeaseLost, MillraceError, StoreUnavailable
 from engine.journal import WriteQueue
 from engine.library import Entry, Library
-from engine.model import ExecutionRow, Failed, Failure, Result, TaskCall
+from engine.model import ExecutionRow, Result, TaskCall
 from engine.ports import Append, Committed, Executor, NewExecution, Park, Signal, Store
 from engine.progress import Progress
 from engine.runner import Run, Step
@@ -317,10 +317,3 @@ class Worker:
                 self._progress.tell(news)
             if self.store.shared:
                 self.store.notify("progress", news)
-
-
-def failure_of(call: TaskCall, error: BaseException) -> Failed:
-    """How any exception of an attempt is reported. The text of an unexpected one is its type and message."""
-    type_ = getattr(error, "type", None) or type(error).__name__
-    message = str(error) or type(error).__name__
-    return Failed(Failure(type_, message[:10_000], call.task), getattr(error, "retryable", True))

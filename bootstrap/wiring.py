@@ -1,0 +1,160 @@
+"""Settings to a running service: the only place that picks plug-ins and joins the rooms."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Any, NamedTuple
+
+import structlog
+
+from bootstrap.settings import Settings
+from egress.client import HttpClient
+from engine import registry
+from engine.caretakers.claims import claims
+from engine.caretakers.inbox import Inbox
+from engine.caretakers.lag import LoopLag
+from engine.caretakers.loop import Duty, repeat
+from engine.caretakers.renewal import renewal
+from engine.caretakers.sweep import sweep
+from engine.catalog import Catalog
+from engine.drafts import Drafts
+from engine.library import Library
+from engine.ports import Executor, ResponseCache, Store
+from engine.progress import Progress
+from engine.service import WorkflowService
+from engine.views import Views
+from engine.worker import Worker
+
+DEFAULT_EXECUTOR = "asyncio"
+
+
+class Context(NamedTuple):
+    """Satisfies `engine.ports.NodeContext`."""
+
+    http: HttpClient
+    log: Any
+
+
+@asynccontextmanager
+async def open_service(settings: Settings, *, engine: bool) -> AsyncIterator[WorkflowService]:
+    """The service over its store and cache; with `engine`, executions run in this process until the block ends."""
+    async with AsyncExitStack() as stack:
+        store = _open_store(settings)
+        await store.open()
+        stack.push_async_callback(store.close)
+        cache = _open_cache(settings, store)
+        if cache is not None:
+            await cache.start()
+            stack.push_async_callback(cache.stop)
+        catalog = _catalog()
+        library, progress, lag = Library(store), Progress(), LoopLag()
+        dialects = {dialect.name: dialect for dialect in registry.scan("definitions", "dialect")}
+        drafts = Drafts(store, library, dialects, catalog, cache)
+        worker = await _open_worker(settings, store, library, progress, catalog, stack) if engine else None
+        inbox = Inbox(worker) if worker is not None else None
+        service = WorkflowService(
+            store,
+            drafts,
+            Views(store, library),
+            progress,
+            cache=cache,
+            worker=worker,
+            lag=lag,
+            tell_inbox=inbox.tell if inbox is not None else _nobody,
+        )
+        store.listen(partial(_wake, worker, inbox, progress))
+        duties: dict[str, Duty] = {"lag": lag.round}
+        if worker is not None and inbox is not None:
+            duties |= {
+                "claims": partial(claims, worker),
+                "renewal": partial(renewal, worker),
+                "sweep": partial(sweep, worker),
+                "inbox": inbox.round,
+            }
+        await stack.enter_async_context(_caretakers(duties))
+        yield service
+
+
+def _open_store(settings: Settings) -> Store:
+    scheme = settings.database_url.partition(":")[0].partition("+")[0]
+    module = {"postgres": "postgresql"}.get(scheme, scheme)
+    store: Store = registry.load("storage", module, "open_store")(settings.database_url)
+    return store
+
+
+def _open_cache(settings: Settings, store: Store) -> ResponseCache | None:
+    """Redis when there is one; in process only when no other process can write."""
+    cache: ResponseCache | None = None
+    if settings.cache == "off":
+        return None
+    if settings.redis_url:
+        cache = registry.load("cache", "redis_cache", "open_cache")(settings.redis_url)
+    elif not store.shared:
+        cache = registry.load("cache", "memory", "open_cache")()
+    return cache
+
+
+def _catalog() -> Catalog:
+    executors = [name.removesuffix("_executor") for name in registry.names("executors")]
+    return Catalog(registry.scan("nodes", "handler"), executors)
+
+
+async def _open_worker(
+    settings: Settings, store: Store, library: Library, progress: Progress, catalog: Catalog, stack: AsyncExitStack
+) -> Worker:
+    http = await stack.enter_async_context(HttpClient(allow_private=settings.egress_allow_private))
+    context = Context(http, structlog.get_logger("node"))
+    executor: Executor = registry.load("executors", "asyncio_executor", "open_executor")(
+        threads=settings.blocking_threads
+    )
+    worker = Worker(
+        store,
+        library,
+        {executor.name: executor},
+        DEFAULT_EXECUTOR,
+        progress,
+        holder=f"{socket.gethostname()}:{os.getpid()}",
+        lease_seconds=settings.lease_seconds,
+        max_tasks=settings.max_concurrent_tasks,
+    )
+
+    await executor.start(partial(catalog.run, context=context), catalog.is_blocking, worker.report)
+    stack.push_async_callback(executor.stop)
+    await worker.start()
+    stack.push_async_callback(worker.stop)
+    return worker
+
+
+@asynccontextmanager
+async def _caretakers(duties: dict[str, Duty]) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(repeat(name, duty), name=f"caretaker-{name}") for name, duty in duties.items()]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _wake(
+    worker: Worker | None, inbox: Inbox | None, progress: Progress, topic: str, executions: tuple[int, ...]
+) -> None:
+    """Another process says that something happened."""
+    match topic:
+        case "claim" if worker is not None:
+            worker.wake_claims.set()
+        case "signal" if inbox is not None:
+            inbox.tell(executions)
+        case "progress" if executions:
+            progress.tell(executions)
+        case "progress":
+            progress.tell_all()
+        case _:
+            pass
+
+
+def _nobody(executions: tuple[int, ...]) -> None:
+    """This process has no inbox."""

@@ -1,0 +1,80 @@
+"""*Ordered tasks*: rows sorted by (order, id).
+
+A sync task starts when the sync task before it has ended. An async task starts when the sync task before it has
+ended, and then runs beside all that follows. `depends_on` adds edges. A task that some `on_error` names stands
+outside the order: it runs only when that other task has failed.
+"""
+
+from typing import ClassVar
+
+from engine.documents import pointer
+from engine.errors import Fault, InvalidWorkflow
+from engine.graph import ERROR_LABEL, suggestion
+from engine.model import DraftTask, Edge, Graph, Presentation, Task, Workflow
+from engine.ports import Definition
+
+KINDS = ("sync", "async")
+
+
+class OrderedTasks:
+    """The dialect of `POST /workflows/{id}/tasks/`."""
+
+    name: ClassVar[str] = "ordered_tasks"
+
+    def parse(self, draft: Workflow) -> Definition:
+        rows = sorted(draft.tasks, key=lambda row: (row.order, row.id))
+        pointers = {row.key: pointer("tasks", index) for index, row in enumerate(rows)}
+        faults = [fault for row in rows for fault in _faults(row, pointers)]
+        if faults:
+            raise InvalidWorkflow(faults[0].message, faults=faults)
+        graph = Graph(tuple(map(_task, rows)), tuple(_edges(rows)))
+        presentation = Presentation({row.key: row.name for row in rows}, tuple(row.key for row in rows))
+        return Definition(graph, presentation, pointers, "parameters")
+
+
+def _task(row: DraftTask) -> Task:
+    return Task(
+        row.key,
+        row.type or "noop",
+        row.parameters,
+        row.when,
+        row.retry,
+        row.timeout,
+        row.executor,
+        row.on_error,
+    )
+
+
+def _faults(row: DraftTask, pointers: dict[str, str]) -> list[Fault]:
+    where = pointers[row.key]
+    faults = []
+    if row.execution_type not in KINDS:
+        message = f"execution_type is sync or async, not {row.execution_type!r}"
+        faults.append(Fault(message, f"{where}/execution_type", "invalid_value"))
+    for index, key in enumerate(row.depends_on):
+        if key not in pointers:
+            message = f"depends_on names the task {key!r}, which does not exist{suggestion(key, pointers)}"
+            faults.append(Fault(message, f"{where}/depends_on/{index}", "unknown_task"))
+    return faults
+
+
+def _edges(rows: list[DraftTask]) -> list[Edge]:
+    handlers = {row.on_error for row in rows}
+    keys = {row.key for row in rows}
+    edges: dict[Edge, None] = {}
+    before: str | None = None
+    for row in rows:
+        if row.on_error in keys:
+            edges[Edge(row.key, row.on_error, ERROR_LABEL)] = None
+        for key in row.depends_on:
+            edges[Edge(key, row.key)] = None
+        if row.key in handlers:
+            continue
+        if before is not None:
+            edges[Edge(before, row.key)] = None
+        if row.execution_type == "sync":
+            before = row.key
+    return list(edges)
+
+
+dialect = OrderedTasks()

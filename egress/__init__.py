@@ -1,0 +1,1 @@
+"""The one guarded way out: every call that a workflow makes to the world passes here."""

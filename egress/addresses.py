@@ -1,0 +1,64 @@
+"""Which addresses an outgoing call may reach.
+
+`ipaddress.is_private` misses several forms; this is an explicit list, applied after unwrapping IPv4 inside IPv6.
+"""
+
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+
+Address = IPv4Address | IPv6Address
+
+_NEVER = [
+    ip_network(text)
+    for text in (
+        "0.0.0.0/8",
+        "169.254.0.0/16",
+        "192.0.0.0/24",
+        "192.0.2.0/24",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/4",
+        "240.0.0.0/4",
+        "::/128",
+        "100::/64",
+        "2001:db8::/32",
+        "fe80::/10",
+        "fec0::/10",
+        "ff00::/8",
+    )
+]
+_PRIVATE = [
+    ip_network(text)
+    for text in ("10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7")
+]
+_NAT64 = IPv6Network("64:ff9b::/96")
+_NAT64_LOCAL = IPv6Network("64:ff9b:1::/48")
+_COMPATIBLE = IPv6Network("::/96")
+
+
+def refusal(text: str, *, allow_private: bool) -> str | None:
+    """Why this address may not be called, or None. `allow_private` admits loopback and private networks."""
+    address = _unwrap(ip_address(text.split("%", 1)[0]))
+    if any(address in network for network in _NEVER if network.version == address.version):
+        return f"{text} is a reserved, link-local or multicast address"
+    if not allow_private and any(address in network for network in _PRIVATE if network.version == address.version):
+        return f"{text} is a loopback or private address (EGRESS_ALLOW_PRIVATE=true admits these)"
+    return None
+
+
+def _unwrap(address: Address) -> Address:
+    """The IPv4 address inside an IPv6 one: mapped, compatible, NAT64, 6to4, Teredo."""
+    if isinstance(address, IPv4Address):
+        return address
+    if address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    if address.sixtofour is not None:
+        return address.sixtofour
+    if address.teredo is not None:
+        return address.teredo[1]
+    inside = IPv4Address(int(address) & 0xFFFFFFFF)
+    if address in _NAT64 or address in _NAT64_LOCAL:
+        return inside
+    if address in _COMPATIBLE and int(address) > 1:
+        return inside
+    return address

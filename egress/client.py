@@ -1,0 +1,173 @@
+"""One aiohttp session whose resolver checks every address before it is connected to.
+
+A name is resolved once, all its addresses are checked, and the checked address is what the socket connects to, so
+a second answer of a hostile name server is never asked for. Redirects are followed by hand and checked again.
+"""
+
+import asyncio
+import socket
+from collections.abc import Mapping
+from ipaddress import ip_address
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from egress.addresses import refusal
+
+MAX_BODY = 10 * 1024 * 1024
+"""Bytes of an answer, decoded."""
+MAX_REDIRECTS = 5
+_CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization"})
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+class EgressError(Exception):
+    """A call that did not come to an answer. `type` is `egress_refused` (final), `timeout` or `connection`."""
+
+    def __init__(self, message: str, type: str, *, retryable: bool = True) -> None:  # noqa: A002
+        super().__init__(message)
+        self.type = type
+        self.retryable = retryable
+
+
+class Answer(NamedTuple):
+    """`headers` have lower-case names; `content` is the decompressed body, at most `MAX_BODY` bytes."""
+
+    status: int
+    headers: dict[str, str]
+    content: bytes
+    content_type: str
+    charset: str
+
+    def text(self) -> str:
+        """The body as text; what is not text in its charset is replaced."""
+        try:
+            return self.content.decode(self.charset, "replace")
+        except LookupError:
+            return self.content.decode("utf-8", "replace")
+
+
+class _Resolver(AbstractResolver):
+    """Resolves with the system's resolver and refuses a name if any of its addresses is refused."""
+
+    def __init__(self, *, allow_private: bool) -> None:
+        self._allow_private = allow_private
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        loop = asyncio.get_running_loop()
+        infos = await loop.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys((info[0], str(info[4][0])) for info in infos))
+        for _, address in addresses:
+            _refuse(address, host, allow_private=self._allow_private)
+        return [
+            ResolveResult(hostname=host, host=address, port=port, family=found, proto=0, flags=socket.AI_NUMERICHOST)
+            for found, address in addresses
+        ]
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+class HttpClient:
+    """Calls the outside world. Use it as an async context manager."""
+
+    def __init__(self, *, allow_private: bool) -> None:
+        self._allow_private = allow_private
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        connector = aiohttp.TCPConnector(
+            resolver=_Resolver(allow_private=self._allow_private), use_dns_cache=False, limit=1000
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=True, trust_env=False
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        query: Mapping[str, str],
+        body: bytes | None,
+        timeout: float,  # noqa: ASYNC109 — of the whole call, redirects and body included
+    ) -> Answer:
+        """One call. Raises `EgressError`."""
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._follow(method, _url(url).update_query(query), dict(headers), body)
+        except TimeoutError:
+            raise EgressError(f"{method} {url} did not answer within {timeout:g} s", "timeout") from None
+        except aiohttp.InvalidURL:
+            raise _refused(f"{url!r} is not a URL") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise EgressError(f"{method} {url}: {error}", "connection") from None
+
+    async def _follow(self, method: str, url: URL, headers: dict[str, str], body: bytes | None) -> Answer:
+        for _ in range(MAX_REDIRECTS + 1):
+            self._check(url)
+            assert self._session is not None
+            async with self._session.request(
+                method, url, headers=headers, data=body, allow_redirects=False
+            ) as response:
+                location = response.headers.get("Location")
+                if response.status not in _REDIRECTS or location is None:
+                    return await _read(response)
+                target = _url(str(url.join(URL(location))))
+                if target.origin() != url.origin():
+                    headers = {k: v for k, v in headers.items() if k.lower() not in _CREDENTIALS}
+                if response.status == 303 or (response.status in (301, 302) and method == "POST"):
+                    method, body = "GET", None
+                url = target
+        raise _refused(f"more than {MAX_REDIRECTS} redirects")
+
+    def _check(self, url: URL) -> None:
+        """A literal address never reaches the resolver; the short forms (`127.1`, `0x7f000001`) do."""
+        try:
+            ip_address((url.host or "").split("%", 1)[0])
+        except ValueError:
+            return
+        _refuse(url.host or "", url.host or "", allow_private=self._allow_private)
+
+
+def _refuse(address: str, host: str, *, allow_private: bool) -> None:
+    reason = refusal(address, allow_private=allow_private)
+    if reason is not None:
+        raise _refused(f"calls to {host} are not allowed: {reason}")
+
+
+def _refused(message: str) -> EgressError:
+    return EgressError(message, "egress_refused", retryable=False)
+
+
+def _url(text: str) -> URL:
+    try:
+        url = URL(text)
+    except ValueError:
+        raise _refused(f"{text!r} is not a URL") from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise _refused(f"{text!r} is not an http or https URL")
+    return url
+
+
+async def _read(response: aiohttp.ClientResponse) -> Answer:
+    data = bytearray()
+    async for chunk in response.content.iter_chunked(65536):
+        data += chunk
+        if len(data) > MAX_BODY:
+            raise _refused(f"the answer has more than {MAX_BODY} bytes")
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Answer(response.status, headers, bytes(data), response.content_type, response.charset or "utf-8")

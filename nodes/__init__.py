@@ -1,0 +1,1 @@
+"""WHAT a task does: one file per node type, each with a module-level `handler`."""

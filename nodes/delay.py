@@ -1,0 +1,51 @@
+"""`delay`: a durable wait that holds no slot and no memory."""
+
+from datetime import datetime
+from typing import Annotated, ClassVar
+
+import msgspec
+
+from engine import limits
+from engine.clock import parse_rfc3339
+from engine.errors import Invalid, TaskError
+from engine.model import Outcome, Sleep, TaskCall
+from engine.ports import NodeContext, Shape
+
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=limits.DURATION)]
+
+
+class Config(msgspec.Struct, forbid_unknown_fields=True):
+    """One of the three: seconds, milliseconds, or a moment (RFC 3339)."""
+
+    duration_seconds: Seconds | None = None
+    ms: Annotated[float, msgspec.Meta(ge=0, le=limits.DURATION * 1000)] | None = None
+    until: datetime | str | None = None
+
+
+class Delay:
+    """Sleeps by the database's clock; never early."""
+
+    type: ClassVar[str] = "delay"
+    shape: ClassVar[Shape] = Config
+    blocking: ClassVar[bool] = False
+
+    def run(self, call: TaskCall, config: Config, context: NodeContext) -> Outcome:
+        given = [value for value in (config.duration_seconds, config.ms, config.until) if value is not None]
+        if len(given) != 1:
+            message = "a delay has exactly one of duration_seconds, ms, until"
+            raise TaskError(message, type="invalid_config", retryable=False)
+        if config.until is not None:
+            return Sleep(until=_moment(config.until))
+        return Sleep(
+            seconds=config.duration_seconds if config.duration_seconds is not None else (config.ms or 0) / 1000
+        )
+
+
+def _moment(until: datetime | str) -> float:
+    try:
+        return parse_rfc3339(until if isinstance(until, str) else until.isoformat())
+    except Invalid as error:
+        raise TaskError(error.message, type="invalid_config", retryable=False) from None
+
+
+handler = Delay()
