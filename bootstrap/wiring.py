@@ -6,7 +6,6 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Any, NamedTuple
 
 import structlog
 
@@ -22,20 +21,13 @@ from engine.caretakers.sweep import sweep
 from engine.catalog import Catalog
 from engine.drafts import Drafts
 from engine.library import Library
-from engine.ports import Executor, ResponseCache, Store
+from engine.ports import Executor, NodeContext, ResponseCache, Store
 from engine.progress import Progress
 from engine.service import WorkflowService
 from engine.views import Views
 from engine.worker import Worker
 
 DEFAULT_EXECUTOR = "asyncio"
-
-
-class Context(NamedTuple):
-    """Satisfies `engine.ports.NodeContext`."""
-
-    http: HttpClient
-    log: Any
 
 
 @asynccontextmanager
@@ -106,7 +98,7 @@ async def _open_worker(
     settings: Settings, store: Store, library: Library, progress: Progress, catalog: Catalog, stack: AsyncExitStack
 ) -> Worker:
     http = await stack.enter_async_context(HttpClient(allow_private=settings.egress_allow_private))
-    context = Context(http, structlog.get_logger("node"))
+    context = NodeContext(http, structlog.get_logger("node"))
     executor: Executor = registry.load("executors", "asyncio_executor", "open_executor")(
         threads=settings.blocking_threads
     )

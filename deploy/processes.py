@@ -2,12 +2,9 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -100,21 +97,3 @@ class Process:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.stop()
-
-
-def answers(url: str) -> bool:
-    """Whether a GET is answered with 2xx."""
-    try:
-        with urllib.request.urlopen(url, timeout=5) as response:
-            return bool(response.status < 300)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def accepts(host: str, port: int) -> bool:
-    """Whether a TCP connection is taken."""
-    try:
-        socket.create_connection((host, port), timeout=5).close()
-    except OSError:
-        return False
-    return True

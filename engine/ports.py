@@ -5,7 +5,7 @@ Records in, records out: no table name, URL or ORM row crosses a port. Every met
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import msgspec
 
@@ -341,12 +341,13 @@ Shape = type[msgspec.Struct]
 """A struct class: the fields of a config with their types and bounds."""
 
 
-class NodeContext(Protocol):
+class NodeContext(NamedTuple):
     """What a node may use of the world; built by bootstrap in every process, workers included."""
 
     http: Any
     """The guarded client (`egress.client.HttpClient`)."""
     log: Any
+    """A structlog logger."""
 
 
 class NodeHandler(Protocol):

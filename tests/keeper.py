@@ -6,6 +6,7 @@ the pipe `<folder>/run` that the run's first process holds open.
 
 import os
 import select
+import shutil
 import sys
 from pathlib import Path
 
@@ -22,6 +23,7 @@ def keep(kind: str, folder: Path) -> None:
         address.write_text(server.url())
         address.rename(folder / kind)
         _wait_for_end(folder / "run")
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _wait_for_end(pipe: Path) -> None:
