@@ -13,6 +13,7 @@ from typing import NamedTuple
 import structlog
 
 from engine.errors import BatchRefused, LeaseLost, MillraceError, StoreUnavailable
+from engine.failpoints import hit
 from engine.ports import Append, Committed, JournalStore
 
 MAX_ITEMS = 512
@@ -126,7 +127,10 @@ class WriteQueue:
         pause = RETRY_FIRST
         while True:
             try:
-                return await self._store.commit(lease, self._batch, appends)
+                hit("commit.before")
+                committed = await self._store.commit(lease, self._batch, appends)
+                hit("commit.after")
+                return committed
             except StoreUnavailable as error:
                 log.warning("the database does not answer; the batch is kept", items=len(appends), error=str(error))
                 await asyncio.sleep(pause)

@@ -52,6 +52,7 @@ class Run:
         "_seen",
         "_signals",
         "_slots",
+        "_spare",
         "_start",
         "_started",
         "_wake",
@@ -77,6 +78,8 @@ class Run:
         self._slots = slots
         self._wake = wake
         self._seen: set[int] = set()
+        self._spare = 0
+        """Slots given back in this step: what follows takes them first, so that begun executions end sooner."""
         self._row_status = row_status
         self._results: list[tuple[TaskCall, Result, float]] = []
         self._signals: list[Signal] = []
@@ -147,6 +150,9 @@ class Run:
             self._use_slot(key)
         self._results, self._signals, self._granted = [], [], []
         self._decide()
+        for _ in range(self._spare):
+            self._slots.release()
+        self._spare = 0
         return self._finish() if self._records else None
 
     def committed(self, step: Step, at: float) -> None:
@@ -176,7 +182,7 @@ class Run:
         if self.flying.get(key) is not call:
             return
         del self.flying[key]
-        self._slots.release()
+        self._spare += 1
         match result:
             case Completed():
                 self._complete(key, result, elapsed)
@@ -259,7 +265,10 @@ class Run:
                 return
 
     def _begin_attempt(self, key: str) -> None:
-        if self._slots.take():
+        if self._spare:
+            self._spare -= 1
+            self._launch(self.state.graph.by_key[key])
+        elif self._slots.take():
             self._launch(self.state.graph.by_key[key])
         else:
             self._say(ev.TaskScheduled(key))
@@ -281,7 +290,7 @@ class Run:
         if self.state.tasks[key].status is TaskStatus.SCHEDULED and not self.state.cancelling:
             self._launch(self.state.graph.by_key[key])
         else:
-            self._slots.release()
+            self._spare += 1
 
     def _launch(self, vertex: Vertex) -> None:
         """With a slot held: writes `TaskStarted` and prepares the call; a config that cannot be rendered fails."""
@@ -291,7 +300,7 @@ class Run:
         try:
             config = vertex.config.render(state)
         except TaskError as error:
-            self._slots.release()
+            self._spare += 1
             self._say(ev.TaskFailed(key, Failure(error.type, error.message, key)))
             return
         self._say(ev.TaskStarted(key, attempt))

@@ -13,6 +13,7 @@ from engine.documents import check_payload, digest
 from engine.drafts import Drafts, Ref
 from engine.errors import AlreadyEnded, ExecutionNotFound, IdempotencyMismatch, Invalid, MillraceError
 from engine.events import ExecutionStarted, StoredEvent, encode
+from engine.failpoints import hit
 from engine.model import DEFAULT_NAMESPACE, DraftTask, ExecutionRow, ExecutionView, Record, Workflow
 from engine.ports import (
     Append,
@@ -140,6 +141,7 @@ class WorkflowService:
             dict(labels or {}),
         )
         execution_id = await self._new_id()
+        hit("start.before")
         status = ExecutionStatus.PENDING
         if worker is not None and owned:
             answer: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
@@ -147,6 +149,7 @@ class WorkflowService:
             committed = await answer
         else:
             committed = await self._leave(execution_id, start, value)
+        hit("start.after")
         duplicate = committed.duplicates.get(execution_id)
         if duplicate is not None:
             return await self._replayed(duplicate, start)
@@ -270,7 +273,9 @@ class WorkflowService:
         return stored
 
     async def _put(self, signal: Signal) -> bool:
+        hit("signal.before")
         stored = (await self._store.put_signals([signal]))[0]
+        hit("signal.after")
         if stored:
             self._tell_inbox((signal.execution_id,))
             self._wake_claims()

@@ -14,6 +14,7 @@ import structlog
 
 from engine.dbclock import DatabaseClock
 from engine.errors import Exhausted, LeaseLost, MillraceError, StoreUnavailable
+from engine.failpoints import hit
 from engine.journal import WriteQueue
 from engine.library import Entry, Library
 from engine.model import ExecutionRow, Result, TaskCall
@@ -148,7 +149,9 @@ class Worker:
 
     async def claim(self) -> int:
         """Takes due executions and goes on with them; answers how many."""
+        hit("claim.before")
         claims = await self.store.claim(self.lease, CLAIM)
+        hit("claim.after")
         self.clock.observe(claims.now)
         if claims.executions:
             await self._load(claims.executions, claims.now)
@@ -161,6 +164,7 @@ class Worker:
         inbox = await self.store.inbox(lease, [row.id for row in rows])
         if lease != self.lease:
             return
+        hit("load.after")
         for row in rows:
             run = self._new_run(row.id, entries[row.version_id], row)
             run.load(histories.get(row.id, []), now)
@@ -179,6 +183,7 @@ class Worker:
         """An executor's result. Never raises; a call that nobody waits for any more is dropped."""
         run = self.runs.get(call.execution_id)
         if run is not None:
+            hit("result.before")
             run.result(call, result, elapsed)
             self._mark(run)
 
@@ -210,11 +215,13 @@ class Worker:
     # --- one step ---
 
     def _advance(self, run: Run, done: Started | None = None) -> None:
+        hit("step.before")
         step = run.advance()
         if step is None:
             self._idle(run)
             return
         run.committing = True
+        hit("step.after")
         self._queue.put(step.append, partial(self._committed, run, step, done))
 
     def _committed(self, run: Run, step: Step, done: Started | None, answer: Committed | MillraceError) -> None:
@@ -258,9 +265,11 @@ class Worker:
             self.wake_claims.set()
 
     def _submit(self, calls: list[TaskCall]) -> None:
+        hit("dispatch.before")
         first = calls[0].executor
         if all(call.executor == first for call in calls):
             self._executor(first).submit(calls)
+            hit("dispatch.after")
             return
         for name in {call.executor for call in calls}:
             self._executor(name).submit([call for call in calls if call.executor == name])

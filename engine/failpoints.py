@@ -1,0 +1,62 @@
+"""Named places where a test makes this process die, raise or hang. Nothing is armed unless `FAILPOINT` is set.
+
+`FAILPOINT=name:action:n` acts at the n-th time (from 1) that `name` is reached; `action` is `kill` (SIGKILL to
+itself), `raise`, or `hang` (the loop blocks, as a stopped process would). `NAMES` lists the places.
+"""
+
+import os
+import signal
+import time
+
+NAMES = (
+    "commit.before",
+    "commit.after",
+    "step.before",
+    "step.after",
+    "dispatch.before",
+    "dispatch.after",
+    "result.before",
+    "claim.before",
+    "claim.after",
+    "load.after",
+    "start.before",
+    "start.after",
+    "signal.before",
+    "signal.after",
+)
+ACTIONS = ("kill", "raise", "hang")
+
+
+class FailpointError(RuntimeError):
+    """What an armed `raise` raises."""
+
+
+def _parse(text: str) -> dict[str, tuple[str, int]]:
+    if not text:
+        return {}
+    name, action, count = text.split(":")
+    if name not in NAMES or action not in ACTIONS:
+        raise ValueError(f"FAILPOINT={text!r}: the name is one of {NAMES}, the action one of {ACTIONS}")
+    return {name: (action, int(count))}
+
+
+_armed = _parse(os.environ.get("FAILPOINT", ""))
+
+
+def hit(name: str) -> None:
+    """Does what is armed for `name`, if anything is."""
+    if _armed and name in _armed:
+        _act(name)
+
+
+def _act(name: str) -> None:
+    action, count = _armed[name]
+    if count > 1:
+        _armed[name] = (action, count - 1)
+        return
+    del _armed[name]
+    if action == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if action == "raise":
+        raise FailpointError(name)
+    time.sleep(3600)
