@@ -148,4 +148,7 @@ class WriteQueue:
     @staticmethod
     def _tell(batch: list[Item], answer: Committed | MillraceError) -> None:
         for item in batch:
-            item.done(answer)
+            try:
+                item.done(answer)
+            except Exception:
+                log.exception("what follows a commit failed", execution=item.append.execution_id)

@@ -274,6 +274,10 @@ class JournalStore(Protocol):
         """Takes up to `limit` due executions (`owner IS NULL AND wake_at <= now()`), earliest first, fenced."""
         ...
 
+    async def owned(self, lease: int) -> list[int]:
+        """The ids of the executions that `lease` owns."""
+        ...
+
     async def next_wake(self) -> float | None:
         """Seconds until the earliest `wake_at` of an unowned execution (<= 0: due), None if there is none."""
         ...

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from engine.dbclock import DatabaseClock
-from engine.errors import Exhausted, LeaseLost, MillraceError, StoreUnavailable
+from engine.errors import Exhausted, LeaseLost, MillraceError, Refused, StoreUnavailable
 from engine.failpoints import hit
 from engine.journal import WriteQueue
 from engine.library import Entry, Library
@@ -73,6 +73,8 @@ class Worker:
         self._news: list[int] = []
         self._recovering: asyncio.Task[None] | None = None
         self._stopping = False
+        self.unsure = False
+        """Whether the database may hold executions as ours that are not in memory."""
 
     # --- life cycle ---
 
@@ -150,12 +152,28 @@ class Worker:
     async def claim(self) -> int:
         """Takes due executions and goes on with them; answers how many."""
         hit("claim.before")
+        self.unsure = True
         claims = await self.store.claim(self.lease, CLAIM)
         hit("claim.after")
         self.clock.observe(claims.now)
         if claims.executions:
             await self._load(claims.executions, claims.now)
+        self.unsure = False
         return len(claims.executions)
+
+    async def reconcile(self) -> None:
+        """Reads again what is ours by the database and not in memory: after a refused append, or a lost answer."""
+        lease = self.lease
+        self.unsure = False
+        try:
+            missing = [i for i in await self.store.owned(lease) if i not in self.runs]
+            rows = await self.store.get_executions(missing) if missing else {}
+            mine = [row for row in rows.values() if row.owner == lease and row.id not in self.runs]
+            if mine:
+                await self._load(mine, self.clock.now())
+        except BaseException:
+            self.unsure = True
+            raise
 
     async def _load(self, rows: Sequence[ExecutionRow], now: float) -> None:
         lease = self.lease
@@ -182,9 +200,14 @@ class Worker:
     def report(self, call: TaskCall, result: Result, elapsed: float) -> None:
         """An executor's result. Never raises; a call that nobody waits for any more is dropped."""
         run = self.runs.get(call.execution_id)
-        if run is not None:
+        if run is None:
+            return
+        try:
             hit("result.before")
             run.result(call, result, elapsed)
+        except Exception as error:
+            self._restart(run, error)
+        else:
             self._mark(run)
 
     def take_signals(self, signals: Sequence[Signal]) -> None:
@@ -215,13 +238,19 @@ class Worker:
     # --- one step ---
 
     def _advance(self, run: Run, done: Started | None = None) -> None:
-        hit("step.before")
-        step = run.advance()
+        try:
+            hit("step.before")
+            step = run.advance()
+            hit("step.after")
+        except Exception as error:
+            self._restart(run, error)
+            if done is not None:
+                done(Refused(f"execution {run.state.execution_id} could not be planned"))
+            return
         if step is None:
             self._idle(run)
             return
         run.committing = True
-        hit("step.after")
         self._queue.put(step.append, partial(self._committed, run, step, done))
 
     def _committed(self, run: Run, step: Step, done: Started | None, answer: Committed | MillraceError) -> None:
@@ -233,7 +262,10 @@ class Worker:
             self._forget(run)
         else:
             self.clock.observe(answer.at)
-            self._follow(run, step, answer.at)
+            try:
+                self._follow(run, step, answer.at)
+            except Exception as error:
+                self._restart(run, error)
         if done is not None:
             done(answer)
 
@@ -283,18 +315,20 @@ class Worker:
 
     def _refused(self, run: Run, append: Append, error: MillraceError) -> None:
         """Our memory is not what the journal says: forget it, and read again what is still ours."""
+        if isinstance(error, LeaseLost) or append.start is not None:
+            self._cancel(list(run.drop()))
+            self._forget(run)
+        else:
+            self._restart(run, error)
+
+    def _restart(self, run: Run, error: Exception) -> None:
+        """Stops what runs, forgets, and reads the execution again if it is still ours."""
+        execution_id = run.state.execution_id
+        log.error("execution is read again from its journal", execution=execution_id, exc_info=error)
         self._cancel(list(run.drop()))
         self._forget(run)
-        if not isinstance(error, LeaseLost) and append.start is None:
-            log.error("execution read again after a refused append", execution=append.execution_id, error=str(error))
-            task = asyncio.create_task(self._reload(append.execution_id))
-            task.add_done_callback(lambda t: t.cancelled() or t.exception())
-
-    async def _reload(self, execution_id: int) -> None:
-        await asyncio.sleep(0.1)
-        row = (await self.store.get_executions([execution_id])).get(execution_id)
-        if row is not None and row.owner == self.lease and execution_id not in self.runs:
-            await self._load([row], self.clock.now())
+        self.unsure = True
+        self.wake_claims.set()
 
     def _forget(self, run: Run) -> None:
         run.dropped = True

@@ -5,12 +5,17 @@ from contextlib import suppress
 
 from engine.worker import CLAIM, Worker
 
+RECONCILE_PAUSE = 0.2
+"""Seconds before executions are read again, so that one that fails at once does not keep the loop busy."""
 POLL = 5.0
 """Seconds between looks that nothing asked for: the guarantee behind all wake-ups."""
 
 
 async def claims(worker: Worker) -> None:
     """One round: claim all that is due, then sleep until the next `wake_at`, a wake-up, or the poll."""
+    if worker.unsure:
+        await asyncio.sleep(RECONCILE_PAUSE)
+        await worker.reconcile()
     worker.wake_claims.clear()
     delay = await worker.store.next_wake()
     if delay is not None and delay <= 0 and worker.accepts:
