@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import suppress
 
+from engine.errors import LeaseLost
 from engine.worker import CLAIM, Worker
 
 RECONCILE_PAUSE = 0.2
@@ -13,6 +14,13 @@ POLL = 5.0
 
 async def claims(worker: Worker) -> None:
     """One round: claim all that is due, then sleep until the next `wake_at`, a wake-up, or the poll."""
+    try:
+        await _round(worker)
+    except LeaseLost:
+        worker.lost()
+
+
+async def _round(worker: Worker) -> None:
     if worker.unsure:
         await asyncio.sleep(RECONCILE_PAUSE)
         await worker.reconcile()
