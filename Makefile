@@ -26,7 +26,7 @@ test: $(READY)  ## every test, in parallel, on real servers
 	@$(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 check: $(READY)  ## format, lint, types, floors
-	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy . && $(VENV)/bin/lint-imports
+	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy . && $(VENV)/bin/lint-imports --no-logo && $(VENV)/bin/buf lint proto
 
 fmt: $(READY)  ## format and repair what can be repaired by itself
 	@$(VENV)/bin/ruff format . && $(VENV)/bin/ruff check --fix .

@@ -1,0 +1,22 @@
+# One image for every process; docker-compose.yml says which one runs.
+FROM python:3.12-slim AS packages
+COPY requirements.txt .
+RUN python -m venv /opt/millrace \
+ && /opt/millrace/bin/pip install --no-cache-dir --no-compile -r requirements.txt \
+ && rm -rf /opt/millrace/lib/python3.12/site-packages/pip*
+
+FROM python:3.12-slim
+RUN useradd --system --uid 10001 --create-home --home-dir /data millrace
+COPY --from=packages /opt/millrace /opt/millrace
+WORKDIR /app
+COPY . .
+USER millrace
+VOLUME /data
+ENV PATH=/opt/millrace/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    DATABASE_URL=sqlite:////data/millrace.db \
+    REST_HOST=0.0.0.0 \
+    GRPC_HOST=0.0.0.0 \
+    LOG_FORMAT=json
+EXPOSE 8000 50051
+CMD ["python", "cli.py", "serve"]
