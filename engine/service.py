@@ -1,7 +1,7 @@
 """What the doors call: one method per use case. Doors translate and never decide; this is where it is decided."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -226,7 +226,7 @@ class WorkflowService:
             raise ExecutionNotFound(f"there is no execution {execution_id}; list them with GET /executions")
         return events[:limit]
 
-    async def watch(self, execution_id: int, after: int = 0) -> AsyncIterator[StoredEvent]:
+    async def watch(self, execution_id: int, after: int = 0) -> AsyncGenerator[StoredEvent, None]:
         """Events with `seq > after`, as they are committed; ends after the last one of an ended execution."""
         with self._progress.watch(execution_id) as news:
             while True:

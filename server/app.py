@@ -1,0 +1,81 @@
+"""The gRPC door: the service's methods, health, and, for development, reflection, on one grpc.aio server."""
+
+import grpc
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha.reflection import SERVICE_NAME as REFLECTION
+from grpc_reflection.v1alpha.reflection import enable_server_reflection
+
+from engine.errors import ConfigurationError
+from engine.service import WorkflowService
+from proto.workflow.v1 import workflow_pb2 as pb
+from server.health import HealthServicer
+from server.interceptors import MESSAGE_LIMIT, Handler, Streams, streaming, unary
+from server.servicer import WorkflowServicer
+
+WORKFLOW = pb.DESCRIPTOR.services_by_name["WorkflowService"].full_name
+HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+GRACE = 5.0
+"""Seconds that calls in flight have when the server stops."""
+
+OPTIONS = (
+    ("grpc.so_reuseport", 0),  # a second server on the same port is a mistake, not a helper
+    ("grpc.max_receive_message_length", MESSAGE_LIMIT),
+    ("grpc.max_send_message_length", MESSAGE_LIMIT),
+)
+
+
+class Server:
+    """A grpc.aio server that ends its streams when it stops."""
+
+    def __init__(self, server: grpc.aio.Server, streams: Streams) -> None:
+        self._server = server
+        self._streams = streams
+
+    def listen(self, host: str, port: int) -> int:
+        """Before the start: binds, and answers the port (0 takes a free one). Raises `ConfigurationError`."""
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            return self._server.add_insecure_port(address)
+        except RuntimeError:
+            raise ConfigurationError(
+                f"cannot listen on {address}: is another process there? Choose another with GRPC_PORT or --grpc-port"
+            ) from None
+
+    async def start(self) -> None:
+        await self._server.start()
+
+    async def stop(self, grace: float = GRACE) -> None:
+        """Takes no new call, ends streams with UNAVAILABLE, gives the others `grace` seconds."""
+        self._streams.close()
+        await self._server.stop(grace)
+
+
+def build(service: WorkflowService, *, reflection: bool = False) -> Server:
+    """The door to `service`, not listening yet."""
+    streams = Streams()
+    server = grpc.aio.server(options=OPTIONS)
+    server.add_registered_method_handlers(WORKFLOW, _workflow_handlers(WorkflowServicer(service), streams))
+    server.add_registered_method_handlers(
+        HEALTH, _health_handlers(HealthServicer(service, (WORKFLOW,), streams), streams)
+    )
+    if reflection:
+        enable_server_reflection((WORKFLOW, HEALTH, REFLECTION), server)
+    return Server(server, streams)
+
+
+def _workflow_handlers(servicer: WorkflowServicer, streams: Streams) -> dict[str, Handler]:
+    return {
+        "ExecuteWorkflow": unary(pb.ExecuteWorkflowRequest, servicer.execute_workflow),
+        "GetWorkflowStatus": unary(pb.GetWorkflowStatusRequest, servicer.get_workflow_status),
+        "CancelExecution": unary(pb.CancelExecutionRequest, servicer.cancel_execution),
+        "SignalExecution": unary(pb.SignalExecutionRequest, servicer.signal_execution),
+        "WatchExecution": streaming(pb.WatchExecutionRequest, servicer.watch_execution, streams),
+        "ListExecutions": unary(pb.ListExecutionsRequest, servicer.list_executions),
+    }
+
+
+def _health_handlers(servicer: HealthServicer, streams: Streams) -> dict[str, Handler]:
+    return {
+        "Check": unary(health_pb2.HealthCheckRequest, servicer.check),
+        "Watch": streaming(health_pb2.HealthCheckRequest, servicer.watch, streams),
+    }

@@ -1,0 +1,113 @@
+"""Wraps each method: bytes in, bytes out, and whatever is raised becomes one typed status.
+
+grpc.aio's own interceptors cost a coroutine and a handler look-up per call, and never see a request that cannot
+be parsed. A handler that takes the raw bytes costs a function call and sees everything.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from typing import Any, NoReturn, TypeVar
+from uuid import uuid4
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError, Message
+
+from engine.errors import InvalidDocument, MillraceError, TooLarge, Unavailable
+from server.errors import DETAILS_KEY, status_of
+
+MESSAGE_LIMIT = 4 * 1024 * 1024
+"""Bytes of one message, in either direction."""
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Handler = grpc.RpcMethodHandler[Any, Any]
+Request = TypeVar("Request", bound=Message)
+
+log = structlog.get_logger(__name__)
+_codes = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class Streams:
+    """The open streams of a server: it ends them when it stops, so that nobody waits for the other."""
+
+    def __init__(self) -> None:
+        self.closing = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def close(self) -> None:
+        self.closing = True
+        for task in self._tasks:
+            task.cancel()
+
+    @contextmanager
+    def joined(self) -> Iterator[None]:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            yield
+        finally:
+            self._tasks.discard(task)
+
+
+def unary(request_type: type[Request], call: Callable[[Request, Context], Awaitable[Message]]) -> Handler:
+    """One request, one answer."""
+
+    async def handle(data: bytes, context: Context) -> bytes:
+        try:
+            return _serialized(await call(_parsed(request_type, data), context))
+        except Exception as error:
+            await _refuse(context, error)
+
+    return grpc.unary_unary_rpc_method_handler(handle)
+
+
+def streaming(
+    request_type: type[Request], call: Callable[[Request, Context], AsyncGenerator[Message, None]], streams: Streams
+) -> Handler:
+    """One request, any number of answers. The generator is closed when the caller goes away."""
+
+    async def handle(data: bytes, context: Context) -> None:
+        try:
+            with streams.joined():
+                async with aclosing(call(_parsed(request_type, data), context)) as messages:
+                    async for message in messages:
+                        await context.write(_serialized(message))
+        except asyncio.CancelledError:
+            if not streams.closing:
+                raise
+            await _refuse(context, Unavailable("the server stops; call again and go on after the last event seen"))
+        except Exception as error:
+            await _refuse(context, error)
+
+    return grpc.unary_stream_rpc_method_handler(handle)
+
+
+def _parsed(request_type: type[Request], data: bytes) -> Request:
+    try:
+        return request_type.FromString(data)
+    except DecodeError:
+        raise InvalidDocument(
+            f"not a readable {request_type.DESCRIPTOR.full_name}: broken, not UTF-8, or a Struct nested too deep "
+            "(send it as JSON text)"
+        ) from None
+
+
+def _serialized(message: Message) -> bytes:
+    data = message.SerializeToString()
+    if len(data) > MESSAGE_LIMIT:
+        raise TooLarge(
+            f"the answer has {len(data)} bytes and a message at most {MESSAGE_LIMIT}; "
+            "leave out the tasks (omit_tasks), take smaller pages, or read it over REST"
+        )
+    return data
+
+
+async def _refuse(context: Context, error: Exception) -> NoReturn:
+    if not isinstance(error, MillraceError):
+        reference = uuid4().hex[:12]
+        log.error("call_failed", reference=reference, exc_info=error)
+        error = MillraceError(f"something went wrong; the log of the server says what, under {reference}")
+    status = status_of(error)
+    await context.abort(_codes[status.code], status.message, ((DETAILS_KEY, status.SerializeToString()),))
