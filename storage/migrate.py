@@ -1,0 +1,21 @@
+"""Runs Alembic without an ini file."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+
+from storage.schema import parse_url
+
+
+def config(url: str) -> Config:
+    """For `alembic` commands on the database at `url`."""
+    made = Config()
+    made.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    made.attributes["url"] = parse_url(url).render_as_string(hide_password=False)
+    return made
+
+
+def run(url: str) -> None:
+    """To the newest version."""
+    command.upgrade(config(url), "head")

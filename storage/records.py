@@ -1,0 +1,114 @@
+"""Rows to records and back: the only place that knows how a field lies in a column."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row
+
+from engine.model import DraftTask, ExecutionRow, RetryPolicy, Workflow, WorkflowVersion
+from engine.ports import NewTask
+from engine.states import ExecutionStatus
+
+_encode = msgspec.json.Encoder().encode
+_retry = msgspec.json.Decoder(RetryPolicy).decode
+_keys = msgspec.json.Decoder(tuple[str, ...]).decode
+_labels = msgspec.json.Decoder(dict[str, str]).decode
+_any = msgspec.json.Decoder().decode
+
+_JSON_COLUMNS = {"parameters": "parameters", "depends_on": "depends_on", "when": "condition", "retry": "retry"}
+
+
+def workflow_record(row: Row[Any], tasks: tuple[DraftTask, ...] = ()) -> Workflow:
+    source = None if row.source is None else bytes(row.source)
+    return Workflow(
+        row.id,
+        row.namespace,
+        row.key,
+        row.name,
+        row.description,
+        row.dialect,
+        source,
+        row.revision,
+        row.created_at,
+        row.updated_at,
+        tasks,
+    )
+
+
+def task_record(row: Row[Any]) -> DraftTask:
+    return DraftTask(
+        id=row.id,
+        workflow_id=row.workflow_id,
+        key=row.key,
+        name=row.name,
+        description=row.description,
+        order=row.position,
+        execution_type=row.execution_type,
+        type=row.type,
+        parameters=_any(row.parameters),
+        depends_on=_keys(row.depends_on),
+        when=_any(row.condition),
+        retry=_retry(row.retry),
+        timeout=row.timeout,
+        executor=row.executor,
+        on_error=row.on_error,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def task_values(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns of the fields of a `NewTask`."""
+    values = {name: value for name, value in fields.items() if name not in _JSON_COLUMNS and name != "order"}
+    for name, column in _JSON_COLUMNS.items():
+        if name in fields:
+            values[column] = _encode(fields[name])
+    if "order" in fields:
+        values["position"] = fields["order"]
+    return values
+
+
+def new_task_values(new: NewTask) -> dict[str, Any]:
+    return task_values(msgspec.structs.asdict(new))
+
+
+def version_record(row: Sequence[Any]) -> WorkflowVersion:
+    """From (id, workflow_id, number, digest, graph, presentation, created_at)."""
+    number, workflow_id, count, digest, graph, presentation, created_at = row
+    return WorkflowVersion(number, workflow_id, count, digest, bytes(graph), bytes(presentation), created_at)
+
+
+EXECUTION_COLUMNS = (
+    "id",
+    "namespace",
+    "workflow_id",
+    "version_id",
+    "status",
+    "owner",
+    "wake_at",
+    "idempotency_key",
+    "created_at",
+    "started_at",
+    "ended_at",
+    "labels",
+    "priority",
+    "queue",
+    "parent_id",
+    "root_id",
+    "rerun_of",
+)
+"""In the order of the fields of `ExecutionRow`."""
+_STATUS, _LABELS = EXECUTION_COLUMNS.index("status"), EXECUTION_COLUMNS.index("labels")
+
+
+def execution_record(row: Sequence[Any]) -> ExecutionRow:
+    """From `EXECUTION_COLUMNS`, times as epoch seconds."""
+    values = list(row)
+    values[_STATUS] = ExecutionStatus(values[_STATUS])
+    values[_LABELS] = {} if values[_LABELS] is None else _labels(bytes(values[_LABELS]))
+    return ExecutionRow(*values)
+
+
+def encode_labels(labels: Mapping[str, str]) -> bytes | None:
+    return _encode(labels) if labels else None

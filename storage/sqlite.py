@@ -1,0 +1,253 @@
+"""SQLite in one file, for one process: one thread writes, a few read, an OS file lock keeps others out."""
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from sqlalchemy import Connection, QueuePool, create_engine, literal
+from sqlalchemy.exc import SQLAlchemyError
+
+from engine.errors import ConfigurationError, MillraceError, StoreUnavailable
+from engine.events import StoredEvent
+from engine.model import ExecutionRow, Workflow, WorkflowVersion
+from engine.ports import (
+    Append,
+    Claims,
+    Committed,
+    Compiled,
+    Cursor,
+    ExecutionFilter,
+    NewWorkflow,
+    Signal,
+    Store,
+    TaskEdit,
+)
+from storage import pages, schema, sqlite_journal, sqlite_reads
+from storage.coalesce import Coalescer
+from storage.columns import Instant, from_microseconds
+from storage.drafts import Drafts
+from storage.sqlite_writer import Clock, Work, Writer
+
+T = TypeVar("T")
+READERS = 3
+
+
+def open_store(url: str, **_options: Any) -> Store:
+    """A store that is not yet open. Raises `ConfigurationError`."""
+    return SQLiteStore(url)
+
+
+class SQLiteStore:
+    """Satisfies `engine.ports.Store`."""
+
+    shared: ClassVar[bool] = False
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._path = str(Path(str(schema.parse_url(url).database)).absolute())
+        self._clock = Clock()
+        self._lock: int | None = None
+        self._events = Coalescer(self._ask(sqlite_reads.events))
+        self._executions = Coalescer(self._ask(sqlite_reads.executions))
+        self._revisions = Coalescer(self._ask(sqlite_reads.revisions))
+
+    # --- life ---
+
+    async def open(self) -> None:
+        await asyncio.to_thread(self._prepare)
+        self._engine = create_engine("sqlite://", creator=self._connect, poolclass=QueuePool, pool_size=READERS)
+        self._threads = ThreadPoolExecutor(READERS, "sqlite-reader")
+        self._writer = Writer(self._path, self._clock)
+        await self._writer.submit(lambda work: work.db.execute("SELECT 1"))
+        self._clock.floor(await self._read_raw(sqlite_reads.last_time))
+
+    async def close(self) -> None:
+        if self._lock is None:
+            return
+        for coalescer in (self._events, self._executions, self._revisions):
+            await coalescer.close()
+        await self._writer.close()
+        await asyncio.to_thread(self._threads.shutdown)
+        self._engine.dispose()
+        os.close(self._lock)
+        self._lock = None
+
+    async def ping(self) -> None:
+        await self._read_raw(lambda db: db.execute("SELECT 1").fetchone())
+
+    def listen(self, wake: Callable[[str, tuple[int, ...]], None]) -> None:
+        """Nobody else writes to this file."""
+
+    def notify(self, topic: str, executions: Sequence[int] = ()) -> None:
+        """Nobody else reads this file."""
+
+    def _prepare(self) -> None:
+        self._lock = _lock_file(self._path)
+        try:
+            schema.prepare(self._url)
+        except BaseException:
+            os.close(self._lock)
+            self._lock = None
+            raise
+
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, 5.0, isolation_level=None, check_same_thread=False, cached_statements=256)
+        db.execute("PRAGMA query_only=ON")
+        return db
+
+    # --- definitions ---
+
+    async def create_workflow(self, new: NewWorkflow) -> Workflow:
+        return await self._draft(lambda drafts: drafts.create(new))
+
+    async def get_workflow(self, namespace: str, ref: int | str) -> Workflow:
+        return await self._view(lambda drafts: drafts.get(namespace, ref))
+
+    async def list_workflows(self, namespace: str, skip: int, limit: int) -> tuple[list[Workflow], int]:
+        return await self._view(lambda drafts: drafts.page(namespace, skip, limit))
+
+    async def update_workflow(self, namespace: str, ref: int | str, changes: Mapping[str, Any]) -> Workflow:
+        return await self._draft(lambda drafts: drafts.update(namespace, ref, changes))
+
+    async def archive_workflow(self, namespace: str, ref: int | str) -> int:
+        return await self._draft(lambda drafts: drafts.archive(namespace, ref))
+
+    async def edit_tasks(self, namespace: str, ref: int | str, edit: TaskEdit) -> tuple[Workflow, int]:
+        return await self._draft(lambda drafts: drafts.edit(namespace, ref, edit))
+
+    async def ensure_version(
+        self, namespace: str, ref: int | str, compile_draft: Callable[[Workflow], Compiled]
+    ) -> tuple[WorkflowVersion, int]:
+        known = await self._view(lambda drafts: drafts.compiled(namespace, ref))
+        if known is not None:
+            return known
+        return await self._draft(lambda drafts: drafts.ensure_version(namespace, ref, compile_draft))
+
+    async def current_revisions(self, namespace: str, refs: Sequence[int | str]) -> dict[int | str, tuple[int, int]]:
+        found = await self._revisions.ask([(namespace, ref) for ref in refs])
+        return {ref: known for ref, known in zip(refs, found, strict=True) if known is not None}
+
+    async def get_versions(self, ids: Sequence[int]) -> dict[int, WorkflowVersion]:
+        return await self._read_raw(lambda db: sqlite_reads.versions(db, ids))
+
+    # --- leases ---
+
+    async def acquire_lease(self, holder: str, ttl: float) -> int:
+        return await self._write(lambda work: sqlite_journal.acquire_lease(work.db, work.now, holder, ttl))
+
+    async def renew_lease(self, lease: int, ttl: float) -> None:
+        await self._write(lambda work: sqlite_journal.renew_lease(work.db, work.now, lease, ttl))
+
+    async def release_lease(self, lease: int) -> None:
+        await self._write(lambda work: sqlite_journal.release_lease(work.db, work.now, lease))
+
+    async def sweep(self, ttl: float) -> int:
+        return await self._write(lambda work: sqlite_journal.sweep(work.db, work.now))
+
+    # --- the journal ---
+
+    async def commit(self, lease: int, batch: int, appends: Sequence[Append]) -> Committed:
+        return await self._write(lambda work: sqlite_journal.commit(work.db, work.now, lease, batch, appends))
+
+    async def start(self, appends: Sequence[Append]) -> Committed:
+        return await self._write(lambda work: sqlite_journal.commit(work.db, work.now, None, None, appends))
+
+    async def claim(self, lease: int, limit: int) -> Claims:
+        return await self._write(lambda work: sqlite_journal.claim(work.db, work.now, lease, limit))
+
+    async def owned(self, lease: int) -> list[int]:
+        return await self._read_raw(lambda db: sqlite_reads.owned(db, lease))
+
+    async def next_wake(self) -> float | None:
+        return await self._read_raw(lambda db: sqlite_reads.next_wake(db, self._clock.now()))
+
+    async def put_signals(self, signals: Sequence[Signal]) -> list[bool]:
+        return await self._write(lambda work: sqlite_journal.put_signals(work.db, work.now, signals))
+
+    async def inbox(self, lease: int, executions: Sequence[int] | None = None) -> list[Signal]:
+        return await self._read_raw(lambda db: sqlite_reads.inbox(db, lease, executions))
+
+    async def read_events(self, after: Mapping[int, int], limit: int = 50_000) -> dict[int, list[StoredEvent]]:
+        found = await self._events.ask([(number, seq, limit) for number, seq in after.items()])
+        return dict(zip(after, found, strict=True))
+
+    async def get_executions(self, ids: Sequence[int]) -> dict[int, ExecutionRow]:
+        found = await self._executions.ask(list(ids))
+        return {row.id: row for row in found if row is not None}
+
+    async def list_executions(self, where: ExecutionFilter, after: Cursor | None, limit: int) -> list[ExecutionRow]:
+        return await self._read(lambda connection: pages.list_executions(connection, where, after, limit))
+
+    async def reserve_ids(self, count: int) -> range:
+        return await self._write(lambda work: sqlite_journal.reserve_ids(work.db, count))
+
+    # --- threads ---
+
+    async def _write(self, job: Callable[[Work], T]) -> T:
+        return await self._writer.submit(job)
+
+    async def _draft(self, verb: Callable[[Drafts], T]) -> T:
+        return await self._writer.submit(
+            lambda work: verb(Drafts(work.connection, literal(from_microseconds(work.now), Instant)))
+        )
+
+    async def _view(self, verb: Callable[[Drafts], T]) -> T:
+        return await self._read(lambda connection: verb(Drafts(connection, literal(0.0, Instant))))
+
+    async def _read_raw(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._read(lambda connection: job(_raw(connection)))
+
+    async def _read(self, job: Callable[[Connection], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(self._snapshot, job))
+
+    def _snapshot(self, job: Callable[[Connection], T]) -> T:
+        """In a reader's thread: `job` sees one state of the file."""
+        try:
+            with self._engine.connect() as connection:
+                _raw(connection).execute("BEGIN")
+                try:
+                    return job(connection)
+                finally:
+                    _raw(connection).execute("COMMIT")
+        except MillraceError:
+            raise
+        except (sqlite3.Error, SQLAlchemyError) as error:
+            raise StoreUnavailable(f"the database file cannot be read: {error}") from error
+
+    def _ask(self, read: Callable[[sqlite3.Connection, Sequence[Any]], Sequence[T]]) -> Any:
+        async def run(questions: Sequence[Any]) -> Sequence[T]:
+            return await self._read_raw(lambda db: read(db, questions))
+
+        return run
+
+
+def _raw(connection: Connection) -> sqlite3.Connection:
+    db = connection.connection.driver_connection
+    assert isinstance(db, sqlite3.Connection)
+    return db
+
+
+def _lock_file(path: str) -> int:
+    """Held until the process ends, however it ends. Raises `ConfigurationError`."""
+    try:
+        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise ConfigurationError(f"cannot open {path}.lock: {error.strerror}; name a writable DATABASE_URL") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        with suppress(OSError):
+            other = os.pread(lock, 32, 0).decode(errors="replace").strip()
+        os.close(lock)
+        message = f"{path} is in use by process {other or '?'}; stop it, or set DATABASE_URL to another file"
+        raise ConfigurationError(message) from None
+    os.truncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return lock
