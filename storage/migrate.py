@@ -5,14 +5,12 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 
-from storage.schema import parse_url
-
 
 def config(url: str) -> Config:
     """For `alembic` commands on the database at `url`."""
     made = Config()
     made.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    made.attributes["url"] = parse_url(url).render_as_string(hide_password=False)
+    made.attributes["url"] = url
     return made
 
 
