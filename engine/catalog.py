@@ -21,6 +21,10 @@ class Catalog:
 
     def __init__(self, handlers: Iterable[NodeHandler], executors: Iterable[str]) -> None:
         self._handlers = {handler.type: handler for handler in handlers}
+        for handler in self._handlers.values():
+            msgspec.json.Decoder(
+                handler.shape
+            )  # a shape that cannot be decoded is found at start, not at the first run
         self._fields = {t: msgspec.structs.fields(h.shape) for t, h in self._handlers.items()}
         self._executors = tuple(executors)
 

@@ -15,6 +15,11 @@ class DatabaseClock:
         self._at = at
         self._seen = time.monotonic()
 
+    @property
+    def known(self) -> bool:
+        """Whether any answer has carried a time yet."""
+        return bool(self._at)
+
     def now(self) -> float:
         """Epoch seconds; 0 before the first answer."""
         return self._at + (time.monotonic() - self._seen) if self._at else 0.0

@@ -6,9 +6,13 @@ The response cache is invalidated here and nowhere else: marked before a commit,
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
+from msgspec import structs
+
 from engine import limits
+from engine.documents import pointer
 from engine.errors import Fault, Invalid, InvalidWorkflow, TaskNotFound
 from engine.graph import NodeTypes, check, compile_definition
 from engine.library import Entry, Library
@@ -77,12 +81,12 @@ class Drafts:
     async def add_task(self, ref: Ref, new: NewTask) -> DraftTask:
         _check_texts({"name": new.name, "description": new.description})
         _check_task_key(new.key)
-        return await self._edit(ref, TaskEdit(self._checked, new=new))
+        return await self._edit(ref, TaskEdit(partial(self._check_edit, None), new=new))
 
     async def update_task(self, ref: Ref, task_id: int, changes: Mapping[str, Any]) -> DraftTask:
         _check_texts(changes)
         _check_task_key(changes.get("key", "-"))
-        return await self._edit(ref, TaskEdit(self._checked, task_id=task_id, changes=changes))
+        return await self._edit(ref, TaskEdit(partial(self._check_edit, task_id), task_id=task_id, changes=changes))
 
     async def delete_task(self, ref: Ref, task_id: int) -> None:
         before = await self.get(ref)
@@ -107,6 +111,16 @@ class Drafts:
     def _checked(self, draft: Workflow) -> None:
         """Raises `InvalidWorkflow` with all faults of the draft."""
         self._compile(draft)
+
+    def _check_edit(self, task_id: int | None, draft: Workflow) -> None:
+        """As `_checked`; faults of the edited task (None: the newest) point into the body that was sent."""
+        try:
+            self._compile(draft)
+        except InvalidWorkflow as error:
+            edited = task_id or max(task.id for task in draft.tasks)
+            place = pointer("tasks", [task.id for task in draft.tasks].index(edited))
+            faults = [structs.replace(f, pointer=_below(f.pointer, place)) for f in error.faults]
+            raise InvalidWorkflow(error.message, faults=faults) from None
 
     def _compile(self, draft: Workflow) -> Compiled:
         definition = self._dialects[draft.dialect].parse(draft)
@@ -159,6 +173,10 @@ def _find(draft: Workflow, task_id: int) -> DraftTask:
         if task.id == task_id:
             return task
     raise TaskNotFound(f"workflow {draft.id} has no task {task_id}; list them with GET /workflows/{draft.id}/tasks/")
+
+
+def _below(where: str, place: str) -> str:
+    return where[len(place) :] if where == place or where.startswith(f"{place}/") else where
 
 
 def _summary(faults: list[Fault]) -> str:

@@ -133,7 +133,9 @@ def _check_task(task: Task, definition: Definition, nodes: NodeTypes) -> list[Fa
             message = "`when` is true, false, or one template such as {{input.express}}"
             faults.append(Fault(message, f"{where}/when", "invalid_condition"))
     if task.on_error not in ("fail", "continue") and task.on_error not in definition.pointers:
-        message = f"`on_error` is fail, continue, or the key of a task; there is no task {task.on_error!r}"
+        message = (
+            f"`on_error` is fail, continue, or the key of a task; there is no task {task.on_error!r}, add it first"
+        )
         faults.append(Fault(message, f"{where}/on_error", "unknown_task"))
     return faults
 

@@ -1,6 +1,5 @@
 """`delay`: a durable wait that holds no slot and no memory."""
 
-from datetime import datetime
 from typing import Annotated, ClassVar
 
 import msgspec
@@ -19,7 +18,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True):
 
     duration_seconds: Seconds | None = None
     ms: Annotated[float, msgspec.Meta(ge=0, le=limits.DURATION * 1000)] | None = None
-    until: datetime | str | None = None
+    until: str | None = None
 
 
 class Delay:
@@ -41,9 +40,9 @@ class Delay:
         )
 
 
-def _moment(until: datetime | str) -> float:
+def _moment(until: str) -> float:
     try:
-        return parse_rfc3339(until if isinstance(until, str) else until.isoformat())
+        return parse_rfc3339(until)
     except Invalid as error:
         raise TaskError(error.message, type="invalid_config", retryable=False) from None
 

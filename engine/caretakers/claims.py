@@ -1,6 +1,7 @@
 """Takes what is due: starts, timers, retries, signals and freed executions all come through `wake_at`."""
 
 import asyncio
+import math
 from contextlib import suppress
 
 from engine.errors import LeaseLost
@@ -32,7 +33,7 @@ async def _round(worker: Worker) -> None:
             return
         delay = await worker.store.next_wake()
     pause = POLL if delay is None else min(max(delay, 0.001), POLL)
-    worker.next_look = worker.clock.now() + pause
+    worker.next_look = worker.clock.now() + pause if worker.clock.known else math.inf
     with suppress(TimeoutError):
         async with asyncio.timeout(pause):
             await worker.wake_claims.wait()
