@@ -140,10 +140,8 @@ def _wake(
             worker.wake_claims.set()
         case "signal" if inbox is not None:
             inbox.tell(executions)
-        case "progress" if executions:
-            progress.tell(executions)
         case "progress":
-            progress.tell_all()
+            progress.perhaps(executions)
         case _:
             pass
 

@@ -29,7 +29,7 @@ class OrderedTasks:
             raise InvalidWorkflow(faults[0].message, faults=faults)
         graph = Graph(tuple(map(_task, rows)), tuple(_edges(rows)))
         presentation = Presentation({row.key: row.name for row in rows}, tuple(row.key for row in rows))
-        return Definition(graph, presentation, pointers, "parameters")
+        return Definition(graph, presentation, pointers, "parameters", "depends_on")
 
 
 def _task(row: DraftTask) -> Task:

@@ -75,7 +75,8 @@ def _fault(value: Any, kind: Any, where: str) -> list[Fault]:
         text = str(error)
         place = _PLACE.search(text)
         steps = [name or index for name, index in _STEP.findall(place.group(1))] if place else []
-        return [Fault(_PLACE.sub("", text), where + pointer(*steps), "invalid_config")]
+        name = where.rpartition("/")[2]
+        return [Fault(f"{name}: {_PLACE.sub('', text)}", where + pointer(*steps), "invalid_config")]
     return []
 
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import msgspec
 
 from engine import limits
-from engine.documents import canonical_json
+from engine.documents import canonical_json, pointer
 from engine.errors import Fault
 from engine.expressions.templates import Template, compile_template
 from engine.model import Graph, Presentation, Task
@@ -104,7 +104,7 @@ def check(definition: Definition, nodes: NodeTypes) -> list[Fault]:
         faults.extend(_check_task(task, definition, nodes))
     cycle = find_cycle(graph)
     if cycle:
-        where = definition.pointers.get(cycle[0], "")
+        where = definition.pointers.get(cycle[0], "") + pointer(*filter(None, [definition.edge_field]))
         faults.append(Fault(f"the tasks depend on each other in a cycle: {' -> '.join(cycle)}", where, "cycle"))
     else:
         faults.extend(_check_references(definition))
@@ -150,13 +150,13 @@ def _check_references(definition: Definition) -> list[Fault]:
         references = dict(template.references)
         if isinstance(task.when, str):
             references |= compile_template(task.when, f"{where}/when")[0].references
-        for key, pointer in references.items():
+        for key, place_of in references.items():
             if key not in place:
                 message = f"a template refers to the task {key!r}, which does not exist{suggestion(key, place)}"
-                faults.append(Fault(message, pointer, "template_unknown_task"))
+                faults.append(Fault(message, place_of, "template_unknown_task"))
             elif not ancestors[task.key] >> place[key] & 1:
                 message = f"a template refers to {key!r}, which need not have ended by then; add depends_on: [{key!r}]"
-                faults.append(Fault(message, pointer, "template_not_ancestor"))
+                faults.append(Fault(message, place_of, "template_not_ancestor"))
     return faults
 
 

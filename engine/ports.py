@@ -410,6 +410,8 @@ class Definition(Record, frozen=True):
     """Where each task stands in what the user wrote: its JSON pointer, by key. For faults."""
     config_field: str = "config"
     """What the user calls a task's config."""
+    edge_field: str = ""
+    """Where in a task the user wrote what it follows, if it is there."""
 
 
 class Dialect(Protocol):

@@ -4,35 +4,61 @@ import asyncio
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+Watchers = dict[int, set[asyncio.Event]]
+
 
 class Progress:
-    """Wake-ups by execution."""
+    """Wake-ups by execution, for those who follow every step and those who only wait for the end."""
 
     def __init__(self) -> None:
-        self._watchers: dict[int, set[asyncio.Event]] = {}
+        self._followers: Watchers = {}
+        self._waiters: Watchers = {}
 
     def __bool__(self) -> bool:
-        return bool(self._watchers)
+        return bool(self._followers or self._waiters)
 
-    def tell(self, executions: Iterable[int]) -> None:
+    def moved(self, executions: Iterable[int]) -> None:
         """Something was appended to these."""
-        for execution in executions:
-            for event in self._watchers.get(execution, ()):
-                event.set()
+        _set(self._followers, executions)
 
-    def tell_all(self) -> None:
-        """Something may have been appended to any."""
-        self.tell(list(self._watchers))
+    def ended(self, executions: Iterable[int]) -> None:
+        """These have ended."""
+        _set(self._waiters, executions)
+
+    def perhaps(self, executions: Iterable[int] = ()) -> None:
+        """Something may have happened to these, or (none named) to any: word from another process."""
+        named = tuple(executions)
+        _set(self._followers, named or tuple(self._followers))
+        _set(self._waiters, named or tuple(self._waiters))
 
     @contextmanager
-    def watch(self, execution: int) -> Iterator[asyncio.Event]:
+    def follow(self, execution: int) -> Iterator[asyncio.Event]:
         """An event that is set at each piece of news; the watcher clears it before it reads."""
-        event = asyncio.Event()
-        self._watchers.setdefault(execution, set()).add(event)
-        try:
+        with _watching(self._followers, execution) as event:
             yield event
-        finally:
-            watchers = self._watchers[execution]
-            watchers.discard(event)
-            if not watchers:
-                del self._watchers[execution]
+
+    @contextmanager
+    def await_end(self, execution: int) -> Iterator[asyncio.Event]:
+        """An event that is set at the end."""
+        with _watching(self._waiters, execution) as event:
+            yield event
+
+
+def _set(watchers: Watchers, executions: Iterable[int]) -> None:
+    if watchers:
+        for execution in executions:
+            for event in watchers.get(execution, ()):
+                event.set()
+
+
+@contextmanager
+def _watching(watchers: Watchers, execution: int) -> Iterator[asyncio.Event]:
+    event = asyncio.Event()
+    watchers.setdefault(execution, set()).add(event)
+    try:
+        yield event
+    finally:
+        mine = watchers[execution]
+        mine.discard(event)
+        if not mine:
+            del watchers[execution]

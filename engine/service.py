@@ -190,7 +190,7 @@ class WorkflowService:
             raise Invalid(f"wait is in seconds, between 0 and {limits.WAIT:g}", pointer="/wait")
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
-        with self._progress.watch(execution_id) as news:
+        with self._progress.await_end(execution_id) as news:
             while True:
                 news.clear()
                 view = await self._views.get(execution_id)
@@ -228,7 +228,7 @@ class WorkflowService:
 
     async def watch(self, execution_id: int, after: int = 0) -> AsyncGenerator[StoredEvent, None]:
         """Events with `seq > after`, as they are committed; ends after the last one of an ended execution."""
-        with self._progress.watch(execution_id) as news:
+        with self._progress.follow(execution_id) as news:
             while True:
                 news.clear()
                 events = await self.read_events(execution_id, after)

@@ -71,6 +71,7 @@ class Worker:
         self._dirty: list[Run] = []
         self._flush_soon = False
         self._news: list[int] = []
+        self._ended: list[int] = []
         self._recovering: asyncio.Task[None] | None = None
         self._stopping = False
         self.unsure = False
@@ -274,6 +275,8 @@ class Worker:
         self._news.append(step.append.execution_id)
         if step.cancels:
             self._cancel(step.cancels)
+        if step.ended:
+            self._ended.append(step.append.execution_id)
         if step.ended or step.parked:
             self._forget(run)
             if step.parked:
@@ -355,8 +358,9 @@ class Worker:
     def _settled(self) -> None:
         """After each batch: watchers are woken, here and elsewhere."""
         news, self._news = self._news, []
-        if news:
-            if self._progress:
-                self._progress.tell(news)
-            if self.store.shared:
-                self.store.notify("progress", news)
+        ended, self._ended = self._ended, []
+        if self._progress:
+            self._progress.moved(news)
+            self._progress.ended(ended)
+        if news and self.store.shared:
+            self.store.notify("progress", news)
