@@ -2,6 +2,7 @@
 
 `FAILPOINT=name:action:n` acts at the n-th time (from 1) that `name` is reached; `action` is `kill` (SIGKILL to
 itself), `raise`, or `hang` (the loop blocks, as a stopped process would). `NAMES` lists the places.
+Before it acts it writes `failpoint name:action` to standard error: a test can tell that the fault landed.
 """
 
 import os
@@ -55,6 +56,7 @@ def _act(name: str) -> None:
         _armed[name] = (action, count - 1)
         return
     del _armed[name]
+    os.write(2, f"failpoint {name}:{action}\n".encode())
     if action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if action == "raise":
