@@ -17,7 +17,7 @@ from engine.errors import Fault, Invalid, InvalidWorkflow, TaskNotFound
 from engine.graph import NodeTypes, check, compile_definition
 from engine.library import Entry, Library
 from engine.model import DEFAULT_NAMESPACE, DraftTask, Workflow
-from engine.ports import Compiled, Dialect, NewTask, NewWorkflow, ResponseCache, Store, TaskEdit
+from engine.ports import Compiled, Definition, Dialect, NewTask, NewWorkflow, ResponseCache, Store, TaskEdit
 
 KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*|[0-9][A-Za-z0-9_.-]*[A-Za-z_.-][A-Za-z0-9_.-]*")
 """Letters, digits, `_`, `-`, `.`; not digits alone, which would be an id."""
@@ -110,24 +110,27 @@ class Drafts:
 
     def _checked(self, draft: Workflow) -> None:
         """Raises `InvalidWorkflow` with all faults of the draft."""
-        self._compile(draft)
+        self._define(draft)
 
     def _check_edit(self, task_id: int | None, draft: Workflow) -> None:
         """As `_checked`; faults of the edited task (None: the newest) point into the body that was sent."""
         try:
-            self._compile(draft)
+            self._define(draft)
         except InvalidWorkflow as error:
             edited = task_id or max(task.id for task in draft.tasks)
             place = pointer("tasks", [task.id for task in draft.tasks].index(edited))
             faults = [structs.replace(f, pointer=_below(f.pointer, place)) for f in error.faults]
             raise InvalidWorkflow(error.message, faults=faults) from None
 
-    def _compile(self, draft: Workflow) -> Compiled:
+    def _define(self, draft: Workflow) -> Definition:
         definition = self._dialects[draft.dialect].parse(draft)
         faults = check(definition, self._nodes)
         if faults:
             raise InvalidWorkflow(_summary(faults), faults=faults)
-        return compile_definition(definition)
+        return definition
+
+    def _compile(self, draft: Workflow) -> Compiled:
+        return compile_definition(self._define(draft))
 
     async def current(self, ref: Ref) -> tuple[int, Entry]:
         """The workflow's id and the version its draft stands for, made if it is new."""
