@@ -19,6 +19,7 @@ SABOTAGE = {
     "only the doors speak gRPC": ("nodes/noop.py", "import grpc"),
     "only storage speaks SQL": ("nodes/noop.py", "import sqlmodel"),
     "only egress calls out": ("nodes/http_request.py", "import aiohttp"),
+    "only the cache speaks to Redis": ("nodes/noop.py", "import redis"),
 }
 
 
