@@ -1,0 +1,1 @@
+"""Response caches: each file is one `ResponseCache` behind `open_cache`."""
