@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import msgspec
 
+from engine import limits
 from engine.events import EventRecord, StoredEvent
 from engine.model import (
     ExecutionRow,
@@ -23,6 +24,9 @@ from engine.model import (
     WorkflowVersion,
 )
 from engine.states import ExecutionStatus
+
+WHOLE_HISTORY = limits.HISTORY + 4 * limits.TASKS
+"""Events that an execution can have at the most: its limit, and the end of each task in the step that passes it."""
 
 # --- what crosses the store port ------------------------------------------------------------------
 
@@ -293,7 +297,7 @@ class JournalStore(Protocol):
         """Waiting signals, oldest first, of these executions; None: of all that `lease` owns."""
         ...
 
-    async def read_events(self, after: Mapping[int, int], limit: int = 50_000) -> dict[int, list[StoredEvent]]:
+    async def read_events(self, after: Mapping[int, int], limit: int = WHOLE_HISTORY) -> dict[int, list[StoredEvent]]:
         """Per execution id the events with `seq > after[id]`, in order, at most `limit` each. One query."""
         ...
 

@@ -139,7 +139,10 @@ class Run:
     # --- one step ---
 
     def advance(self) -> Step | None:
-        """Everything that follows from what has arrived, as one step; None if nothing does."""
+        """Everything that follows from what has arrived, as one step; None if nothing does.
+
+        A step without events gives an execution up that was woken for nothing.
+        """
         for call, result, elapsed in self._results:
             self._take_result(call, result, elapsed)
         for signal in self._signals:
@@ -150,10 +153,10 @@ class Run:
             self._use_slot(key)
         self._results, self._signals, self._granted = [], [], []
         self._decide()
-        for _ in range(self._spare):
+        spare, self._spare = self._spare, 0
+        for _ in range(spare):
             self._slots.release()
-        self._spare = 0
-        return self._finish() if self._records else None
+        return self._finish() if self._records or not self.state.busy else None
 
     def committed(self, step: Step, at: float) -> None:
         """The step is durable; `at` is the database's clock."""
@@ -166,13 +169,11 @@ class Run:
         """Leaves memory: slots are freed; answers the calls that are to be stopped."""
         self.dropped = True
         flying = list(self.flying.values())
-        self.flying = {}
+        held = len(flying) + len(self._granted) + self._spare
+        self.flying, self._granted, self._spare = {}, [], 0
         self.wanted.clear()
-        for _ in flying:
+        for _ in range(held):
             self._slots.release()
-        for _ in self._granted:
-            self._slots.release()
-        self._granted = []
         return flying
 
     # --- taking in ---

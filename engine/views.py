@@ -9,7 +9,7 @@ from typing import Any
 from engine.errors import ExecutionNotFound, TaskError
 from engine.library import Entry, Library
 from engine.model import ExecutionRow, ExecutionView, TaskRun
-from engine.ports import Store
+from engine.ports import WHOLE_HISTORY, Store
 from engine.state import State, TaskState, derived_status, replay
 from engine.states import TaskStatus, is_terminal
 
@@ -50,7 +50,7 @@ class Views:
         if is_terminal(folded.state.status):
             return folded
         known = folded.state.seq
-        news = (await self._store.read_events({execution_id: known}))[execution_id]
+        news = (await self._store.read_events({execution_id: known}, WHOLE_HISTORY))[execution_id]
         news = news[folded.state.seq - known :]
         if news:
             replay(folded.state, news)

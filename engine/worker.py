@@ -18,7 +18,7 @@ from engine.failpoints import hit
 from engine.journal import WriteQueue
 from engine.library import Entry, Library
 from engine.model import ExecutionRow, Result, TaskCall
-from engine.ports import Append, Committed, Executor, NewExecution, Park, Signal, Store
+from engine.ports import WHOLE_HISTORY, Append, Committed, Executor, NewExecution, Park, Signal, Store
 from engine.progress import Progress
 from engine.runner import Run, Step
 from engine.slots import Slots
@@ -179,7 +179,7 @@ class Worker:
     async def _load(self, rows: Sequence[ExecutionRow], now: float) -> None:
         lease = self.lease
         entries = await self._library.get(sorted({row.version_id for row in rows}))
-        histories = await self.store.read_events({row.id: 0 for row in rows})
+        histories = await self.store.read_events({row.id: 0 for row in rows}, WHOLE_HISTORY)
         inbox = await self.store.inbox(lease, [row.id for row in rows])
         if lease != self.lease:
             return
@@ -229,7 +229,7 @@ class Worker:
 
     def _flush(self) -> None:
         self._flush_soon = False
-        while self._dirty:
+        while self._dirty and not self._stopping:
             runs, self._dirty = self._dirty, []
             for run in runs:
                 run.dirty = False
@@ -260,6 +260,7 @@ class Worker:
         if not isinstance(answer, Committed):
             self._refused(run, append, answer)
         elif append.execution_id in answer.duplicates:
+            run.drop()
             self._forget(run)
         else:
             self.clock.observe(answer.at)
@@ -282,7 +283,7 @@ class Worker:
             if step.parked:
                 self._parked(step.append.park, at)
             return
-        if run.dropped:
+        if run.dropped or self._stopping:
             return
         run.committed(step, at)
         if step.calls:
