@@ -16,10 +16,10 @@ END $body$
 """
 
 EXPECT = f"""
-CREATE FUNCTION millrace_expect(wanted bigint, found bigint) RETURNS void LANGUAGE plpgsql AS $body$
+CREATE FUNCTION millrace_expect(wanted bigint, touched bigint) RETURNS void LANGUAGE plpgsql AS $body$
 BEGIN
-  IF wanted <> found THEN
-    RAISE EXCEPTION '% of % executions are not ours', wanted - found, wanted USING ERRCODE = '{NOT_OURS}';
+  IF wanted <> touched THEN
+    RAISE EXCEPTION '% of % executions are not ours', wanted - touched, wanted USING ERRCODE = '{NOT_OURS}';
   END IF;
 END $body$
 """

@@ -43,7 +43,7 @@ _CLAIM = f"""UPDATE execution SET owner = ?, wake_at = NULL WHERE id IN (
   SELECT id FROM execution
   WHERE owner IS NULL AND wake_at IS NOT NULL AND wake_at <= ? AND v <= {FORMAT}
   ORDER BY wake_at LIMIT ?)
-RETURNING {EXECUTION}"""  # noqa: S608 - column names of ours
+RETURNING {EXECUTION}"""
 
 
 # --- leases ---

@@ -15,7 +15,7 @@ from storage.records import EXECUTION_COLUMNS, execution_record, version_record
 
 EXECUTION = ", ".join(EXECUTION_COLUMNS)
 _TIMES = tuple(EXECUTION_COLUMNS.index(name) for name in ("wake_at", "created_at", "started_at", "ended_at"))
-_EXECUTIONS = f"SELECT {EXECUTION} FROM execution WHERE id IN (SELECT value FROM json_each(?))"  # noqa: S608
+_EXECUTIONS = f"SELECT {EXECUTION} FROM execution WHERE id IN (SELECT value FROM json_each(?))"
 _numbers = msgspec.json.Encoder().encode
 
 

@@ -23,10 +23,10 @@ BEGIN
 END $body$
 """
 EXPECT = """
-CREATE FUNCTION millrace_expect(wanted bigint, found bigint) RETURNS void LANGUAGE plpgsql AS $body$
+CREATE FUNCTION millrace_expect(wanted bigint, touched bigint) RETURNS void LANGUAGE plpgsql AS $body$
 BEGIN
-  IF wanted <> found THEN
-    RAISE EXCEPTION '% of % executions are not ours', wanted - found, wanted USING ERRCODE = 'MR002';
+  IF wanted <> touched THEN
+    RAISE EXCEPTION '% of % executions are not ours', wanted - touched, wanted USING ERRCODE = 'MR002';
   END IF;
 END $body$
 """

@@ -1,0 +1,265 @@
+"""PostgreSQL for any number of processes.
+
+The journal, the claims and the hot reads run inside the event loop on a few connections in psycopg2's asynchronous
+mode: one writer, the only one that takes the fence, three readers, one that listens. Drafts and pages go through
+SQLModel's tables on up to three more, in threads.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar, TypeVar
+
+import psycopg2
+from sqlalchemy import ColumnElement, Connection, create_engine, func, type_coerce
+from sqlalchemy.exc import DBAPIError
+
+from engine.errors import ConfigurationError, StoreUnavailable
+from engine.events import StoredEvent
+from engine.model import ExecutionRow, Workflow, WorkflowVersion
+from engine.ports import (
+    Append,
+    Claims,
+    Committed,
+    Compiled,
+    Cursor,
+    ExecutionFilter,
+    NewWorkflow,
+    Signal,
+    Store,
+    TaskEdit,
+)
+from storage import pages, schema
+from storage import postgresql_journal as journal
+from storage import postgresql_reads as reads
+from storage.coalesce import Coalescer
+from storage.columns import Instant
+from storage.drafts import Drafts
+from storage.postgresql_appends import append, translate
+from storage.postgresql_bell import Bell
+from storage.postgresql_session import CONNECT, Broken, Part, Rows, Session
+from storage.records import execution_record
+
+T = TypeVar("T")
+READERS = 3
+THREADS = 3
+NOW: ColumnElement[float] = type_coerce(func.now(), Instant())
+LOCK_NOT_AVAILABLE = "55P03"
+
+
+def open_store(url: str, **_options: Any) -> Store:
+    """A store that is not yet open. Raises `ConfigurationError`."""
+    return PostgreSQLStore(url)
+
+
+class PostgreSQLStore:
+    """Satisfies `engine.ports.Store`."""
+
+    shared: ClassVar[bool] = True
+
+    def __init__(self, url: str) -> None:
+        self._url = schema.parse_url(url)
+        dsn = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
+        self._writer = Session(dsn)
+        self._readers = [Session(dsn) for _ in range(READERS)]
+        self._bell = Bell(dsn)
+        self._leases: set[int] = set()
+        self._events = Coalescer(self._read_events)
+        self._executions = Coalescer(self._read_executions)
+        self._revisions = Coalescer(self._read_revisions)
+
+    # --- life ---
+
+    async def open(self) -> None:
+        await self._check_schema()
+        await self._bell.open()
+        self._engine = create_engine(
+            self._url, connect_args=CONNECT, pool_size=THREADS, max_overflow=0, pool_pre_ping=True
+        )
+        self._threads = ThreadPoolExecutor(THREADS, "postgresql-draft")
+
+    async def close(self) -> None:
+        for coalescer in (self._events, self._executions, self._revisions):
+            await coalescer.close()
+        await self._bell.close()
+        for session in (self._writer, *self._readers):
+            session.close()
+        if hasattr(self, "_threads"):
+            await asyncio.to_thread(self._threads.shutdown)
+            self._engine.dispose()
+
+    async def ping(self) -> None:
+        await self._read("SELECT 1")
+
+    def listen(self, wake: Callable[[str, tuple[int, ...]], None]) -> None:
+        self._bell.listen(wake)
+
+    def notify(self, topic: str, executions: Sequence[int] = ()) -> None:
+        self._bell.ring(topic, executions)
+
+    async def _check_schema(self) -> None:
+        there = await self._read("SELECT to_regclass('alembic_version') IS NOT NULL")
+        found = await self._read("SELECT version_num FROM alembic_version") if there[0][0] else []
+        version = found[0][0] if found else None
+        if version != schema.HEAD:
+            is_at = "has no tables yet" if version is None else f"is at version {version}, not {schema.HEAD}"
+            raise ConfigurationError(f"the database {is_at}; run: {schema.CURE}")
+
+    # --- definitions ---
+
+    async def create_workflow(self, new: NewWorkflow) -> Workflow:
+        return await self._draft(lambda drafts: drafts.create(new), isolation="AUTOCOMMIT")
+
+    async def get_workflow(self, namespace: str, ref: int | str) -> Workflow:
+        return await self._draft(lambda drafts: drafts.get(namespace, ref), isolation="REPEATABLE READ")
+
+    async def list_workflows(self, namespace: str, skip: int, limit: int) -> tuple[list[Workflow], int]:
+        return await self._draft(lambda drafts: drafts.page(namespace, skip, limit), isolation="REPEATABLE READ")
+
+    async def update_workflow(self, namespace: str, ref: int | str, changes: Mapping[str, Any]) -> Workflow:
+        return await self._draft(lambda drafts: drafts.update(namespace, ref, changes))
+
+    async def archive_workflow(self, namespace: str, ref: int | str) -> int:
+        return await self._draft(lambda drafts: drafts.archive(namespace, ref))
+
+    async def edit_tasks(self, namespace: str, ref: int | str, edit: TaskEdit) -> tuple[Workflow, int]:
+        return await self._draft(lambda drafts: drafts.edit(namespace, ref, edit))
+
+    async def ensure_version(
+        self, namespace: str, ref: int | str, compile_draft: Callable[[Workflow], Compiled]
+    ) -> tuple[WorkflowVersion, int]:
+        known = await self._draft(lambda drafts: drafts.compiled(namespace, ref), isolation="AUTOCOMMIT")
+        if known is not None:
+            return known
+        return await self._draft(lambda drafts: drafts.ensure_version(namespace, ref, compile_draft))
+
+    async def current_revisions(self, namespace: str, refs: Sequence[int | str]) -> dict[int | str, tuple[int, int]]:
+        found = await self._revisions.ask([(namespace, ref) for ref in refs])
+        return {ref: known for ref, known in zip(refs, found, strict=True) if known is not None}
+
+    async def get_versions(self, ids: Sequence[int]) -> dict[int, WorkflowVersion]:
+        return reads.version_records(await self._read(reads.versions(ids)))
+
+    # --- leases ---
+
+    async def acquire_lease(self, holder: str, ttl: float) -> int:
+        rows = await self._write(journal.acquire(holder, ttl))
+        lease: int = rows[0][0]
+        self._leases.add(lease)
+        return lease
+
+    async def renew_lease(self, lease: int, ttl: float) -> None:
+        await self._write(*journal.renew(lease, ttl))
+
+    async def release_lease(self, lease: int) -> None:
+        await self._write(*journal.release(lease))
+        self._leases.discard(lease)
+
+    async def sweep(self, ttl: float) -> int:
+        for (lease,) in await self._read(journal.expired(ttl)):
+            if lease not in self._leases:
+                await self._mark_lost(lease)
+        dead = [row[0] for row in await self._read((journal.DEAD_OWNERS, (ttl,)))]
+        freed: int = (await self._read(journal.free(dead)))[0][0] if dead else 0
+        return freed
+
+    async def _mark_lost(self, lease: int) -> None:
+        try:
+            await self._reader().run(*journal.mark_lost(lease))
+        except psycopg2.Error as error:
+            if error.pgcode != LOCK_NOT_AVAILABLE:
+                raise translate(error) from error
+        except Broken as error:
+            raise StoreUnavailable(f"the database does not answer: {error}") from error
+
+    # --- the journal ---
+
+    async def commit(self, lease: int, batch: int, appends: Sequence[Append]) -> Committed:
+        return await append(self._writer, lease, batch, appends)
+
+    async def start(self, appends: Sequence[Append]) -> Committed:
+        return await append(self._writer, None, None, appends)
+
+    async def claim(self, lease: int, limit: int) -> Claims:
+        rows = await self._write(*journal.claim(lease, limit))
+        return Claims(rows[0][0], tuple(execution_record(row[1:]) for row in rows if row[1] is not None))
+
+    async def owned(self, lease: int) -> list[int]:
+        return [row[0] for row in await self._read(reads.owned(lease))]
+
+    async def next_wake(self) -> float | None:
+        rows = await self._read(reads.NEXT_WAKE)
+        return rows[0][0] if rows else None
+
+    async def put_signals(self, signals: Sequence[Signal]) -> list[bool]:
+        if not signals:
+            return []
+        rows = await self._read(*journal.put_signals(signals))
+        left = {(number, key): count for number, key, count in rows}
+        stored = []
+        for signal in signals:
+            place = signal.execution_id, signal.dedupe_key
+            stored.append(left.get(place, 0) > 0)
+            left[place] = left.get(place, 0) - 1
+        return stored
+
+    async def inbox(self, lease: int, executions: Sequence[int] | None = None) -> list[Signal]:
+        return reads.signal_records(await self._read(reads.inbox(lease, executions)))
+
+    async def read_events(self, after: Mapping[int, int], limit: int = 50_000) -> dict[int, list[StoredEvent]]:
+        found = await self._events.ask([(number, seq, limit) for number, seq in after.items()])
+        return dict(zip(after, found, strict=True))
+
+    async def get_executions(self, ids: Sequence[int]) -> dict[int, ExecutionRow]:
+        found = await self._executions.ask(list(ids))
+        return {row.id: row for row in found if row is not None}
+
+    async def list_executions(self, where: ExecutionFilter, after: Cursor | None, limit: int) -> list[ExecutionRow]:
+        return await self._thread(lambda c: pages.list_executions(c, where, after, limit), "AUTOCOMMIT")
+
+    async def reserve_ids(self, count: int) -> range:
+        after: int = (await self._read(journal.reserve(count)))[0][0]
+        return range(after - count, after)
+
+    # --- connections ---
+
+    async def _read_events(self, questions: Sequence[tuple[int, int, int]]) -> Sequence[list[StoredEvent]]:
+        return reads.event_records(await self._read(reads.events(questions)), len(questions))
+
+    async def _read_executions(self, ids: Sequence[int]) -> Sequence[ExecutionRow | None]:
+        return reads.execution_records(await self._read(reads.executions(ids)), ids)
+
+    async def _read_revisions(self, refs: Sequence[tuple[str, int | str]]) -> Sequence[tuple[int, int] | None]:
+        return reads.revision_records(await self._read(reads.revisions(refs)), len(refs))
+
+    def _reader(self) -> Session:
+        return min(self._readers, key=lambda session: session.load)
+
+    async def _read(self, *parts: Part) -> Rows:
+        return await _translated(self._reader().run(*parts))
+
+    async def _write(self, *parts: Part) -> Rows:
+        return await _translated(self._writer.run(*parts))
+
+    async def _draft(self, verb: Callable[[Drafts], T], *, isolation: str = "READ COMMITTED") -> T:
+        return await self._thread(lambda connection: verb(Drafts(connection, NOW)), isolation)
+
+    async def _thread(self, job: Callable[[Connection], T], isolation: str) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._transaction, job, isolation)
+
+    def _transaction(self, job: Callable[[Connection], T], isolation: str) -> T:
+        """In a thread."""
+        try:
+            with self._engine.connect().execution_options(isolation_level=isolation) as connection, connection.begin():
+                return job(connection)
+        except DBAPIError as error:
+            raise StoreUnavailable(f"the database does not answer: {error.orig}") from error
+
+
+async def _translated(query: Awaitable[Rows]) -> Rows:
+    try:
+        return await query
+    except psycopg2.Error as error:
+        raise translate(error) from error
+    except Broken as error:
+        raise StoreUnavailable(f"the database does not answer: {error}") from error

@@ -1,0 +1,225 @@
+"""One PostgreSQL connection inside the event loop: psycopg2's asynchronous mode, no thread.
+
+Queries queue and are sent one after the other; a caller that is cancelled leaves its query running, and the next one
+waits for it. Every query is its own transaction, several statements in one query are one transaction.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import psycopg2
+from psycopg2.extensions import POLL_OK, POLL_WRITE, connection, cursor
+
+from engine.errors import StoreUnavailable
+
+Part = str | tuple[str, Sequence[Any]]
+"""A statement: plain, or with parameters that the driver quotes."""
+Rows = list[tuple[Any, ...]]
+
+CONNECT_SECONDS = 5.0
+OPTIONS = {
+    "statement_timeout": "30s",
+    "idle_in_transaction_session_timeout": "3s",
+    "synchronous_commit": "on",
+    "standard_conforming_strings": "on",
+    "timezone": "UTC",
+}
+CONNECT: dict[str, Any] = {
+    "application_name": "millrace",
+    "client_encoding": "UTF8",
+    "connect_timeout": int(CONNECT_SECONDS),
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    "options": " ".join(f"-c {name}={value}" for name, value in OPTIONS.items()),
+}
+
+
+class Broken(Exception):
+    """The connection broke while a query was under way: nobody knows whether it was committed."""
+
+
+class _Query(NamedTuple):
+    parts: Sequence[Part]
+    future: asyncio.Future[Rows]
+
+
+class Session:
+    """Connects when first used, and again after it broke. `greet` are statements for each new connection."""
+
+    def __init__(self, dsn: str, *, greet: Sequence[Part] = (), heard: Callable[[Any], None] | None = None) -> None:
+        self._dsn = dsn
+        self._greet = greet
+        self._heard = heard
+        self._queue: deque[_Query] = deque()
+        self._active: _Query | None = None
+        self._connection: connection | None = None
+        self._cursor: cursor | None = None
+        self._connecting = asyncio.Lock()
+        self._writing = False
+        self.broke: Callable[[], None] = lambda: None
+
+    @property
+    def load(self) -> int:
+        """Queries that wait or run."""
+        return len(self._queue) + (self._active is not None)
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process of this connection."""
+        return None if self._connection is None else self._connection.info.backend_pid
+
+    async def run(self, *parts: Part) -> Rows:
+        """The rows of the last statement.
+
+        Raises `StoreUnavailable` if there is no connection to be had (nothing was sent), `Broken` if it broke
+        afterwards, `psycopg2.Error` for what the database refused.
+        """
+        if self._connection is None:
+            await self.connect()
+        future: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Query(parts, future))
+        if self._active is None:
+            self._next()
+        return await future
+
+    async def connect(self) -> None:
+        """Raises `StoreUnavailable`."""
+        async with self._connecting:
+            if self._connection is not None:
+                return
+            try:
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    made = await _connect(self._dsn)
+            except (psycopg2.Error, OSError, TimeoutError) as error:
+                raise StoreUnavailable(f"the database does not answer: {str(error).strip() or 'no answer'}") from error
+            self._connection, self._cursor = made, made.cursor()
+            asyncio.get_running_loop().add_reader(made.fileno(), self._ready)
+        if self._greet:
+            await self.run(*self._greet)
+
+    def close(self) -> None:
+        self._disconnect(Broken("the connection was closed"))
+
+    # --- callbacks of the loop ---
+
+    def _next(self) -> None:
+        while self._queue and self._active is None and self._cursor is not None:
+            query = self._queue.popleft()
+            if query.future.done():
+                continue
+            try:
+                self._cursor.execute(_compiled(self._cursor, query.parts))
+            except (psycopg2.Error, ValueError) as error:
+                self._fail(query, error)
+                continue
+            self._active = query
+            self._ready()
+
+    def _ready(self) -> None:
+        if self._connection is None:
+            return
+        try:
+            state = self._connection.poll()
+        except psycopg2.Error as error:
+            query, self._active = self._active, None
+            if query is not None:
+                self._fail(query, error)
+            elif _is_broken(self._connection, error):
+                self._disconnect(error)
+            self._next()
+            return
+        self._watch(writing=state == POLL_WRITE)
+        if state == POLL_OK:
+            self._finish()
+            self._hear()
+
+    def _finish(self) -> None:
+        query, self._active = self._active, None
+        if query is None or self._cursor is None:
+            return
+        rows = self._cursor.fetchall() if self._cursor.description else []
+        if not query.future.done():
+            query.future.set_result(rows)
+        self._next()
+
+    def _hear(self) -> None:
+        notices = self._connection.notifies if self._connection is not None else []
+        while notices:
+            notice = notices.pop(0)
+            if self._heard is not None:
+                self._heard(notice)
+
+    def _watch(self, *, writing: bool) -> None:
+        if writing == self._writing or self._connection is None:
+            return
+        self._writing = writing
+        loop = asyncio.get_running_loop()
+        if writing:
+            loop.add_writer(self._connection.fileno(), self._ready)
+        else:
+            loop.remove_writer(self._connection.fileno())
+
+    def _fail(self, query: _Query, error: Exception) -> None:
+        broken = isinstance(error, psycopg2.Error) and _is_broken(self._connection, error)
+        if not query.future.done():
+            query.future.set_exception(Broken(str(error).strip()) if broken else error)
+        if broken:
+            self._disconnect(error)
+
+    def _disconnect(self, error: Exception) -> None:
+        gone, self._connection, self._cursor = self._connection, None, None
+        if gone is None:
+            return
+        loop = asyncio.get_running_loop()
+        if not gone.closed:
+            loop.remove_reader(gone.fileno())
+            loop.remove_writer(gone.fileno())
+            gone.close()
+        self._writing = False
+        waiting = [*([self._active] if self._active else []), *self._queue]
+        self._active = None
+        self._queue.clear()
+        for query in waiting:
+            if not query.future.done():
+                query.future.set_exception(Broken(str(error).strip()))
+        self.broke()
+
+
+async def _connect(dsn: str) -> connection:
+    made: connection = psycopg2.connect(dsn, async_=1, **CONNECT)
+    loop = asyncio.get_running_loop()
+    try:
+        while (state := made.poll()) != POLL_OK:
+            await _until_ready(loop, made.fileno(), writing=state == POLL_WRITE)
+    except BaseException:
+        with suppress(psycopg2.Error):
+            made.close()
+        raise
+    return made
+
+
+async def _until_ready(loop: asyncio.AbstractEventLoop, number: int, *, writing: bool) -> None:
+    ready = asyncio.Event()
+    add, remove = (loop.add_writer, loop.remove_writer) if writing else (loop.add_reader, loop.remove_reader)
+    add(number, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        remove(number)
+
+
+def _compiled(using: cursor, parts: Sequence[Part]) -> bytes:
+    return b";".join(part.encode() if isinstance(part, str) else using.mogrify(*part) for part in parts)
+
+
+def _is_broken(on: connection | None, error: psycopg2.Error) -> bool:
+    if on is None or on.closed or isinstance(error, psycopg2.InterfaceError):
+        return True
+    code = error.pgcode
+    return isinstance(error, psycopg2.OperationalError) and (code is None or code[:2] == "08" or code[:3] == "57P")
