@@ -18,6 +18,7 @@ from engine.errors import ConfigurationError, StoreUnavailable
 from engine.events import StoredEvent
 from engine.model import ExecutionRow, Workflow, WorkflowVersion
 from engine.ports import (
+    WHOLE_HISTORY,
     Append,
     Claims,
     Committed,
@@ -206,7 +207,7 @@ class PostgreSQLStore:
     async def inbox(self, lease: int, executions: Sequence[int] | None = None) -> list[Signal]:
         return reads.signal_records(await self._read(reads.inbox(lease, executions)))
 
-    async def read_events(self, after: Mapping[int, int], limit: int = 50_000) -> dict[int, list[StoredEvent]]:
+    async def read_events(self, after: Mapping[int, int], limit: int = WHOLE_HISTORY) -> dict[int, list[StoredEvent]]:
         found = await self._events.ask([(number, seq, limit) for number, seq in after.items()])
         return dict(zip(after, found, strict=True))
 

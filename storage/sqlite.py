@@ -18,6 +18,7 @@ from engine.errors import ConfigurationError, MillraceError, StoreUnavailable
 from engine.events import StoredEvent
 from engine.model import ExecutionRow, Workflow, WorkflowVersion
 from engine.ports import (
+    WHOLE_HISTORY,
     Append,
     Claims,
     Committed,
@@ -174,7 +175,7 @@ class SQLiteStore:
     async def inbox(self, lease: int, executions: Sequence[int] | None = None) -> list[Signal]:
         return await self._read_raw(lambda db: sqlite_reads.inbox(db, lease, executions))
 
-    async def read_events(self, after: Mapping[int, int], limit: int = 50_000) -> dict[int, list[StoredEvent]]:
+    async def read_events(self, after: Mapping[int, int], limit: int = WHOLE_HISTORY) -> dict[int, list[StoredEvent]]:
         found = await self._events.ask([(number, seq, limit) for number, seq in after.items()])
         return dict(zip(after, found, strict=True))
 
