@@ -7,7 +7,7 @@ be parsed. A handler that takes the raw bytes costs a function call and sees eve
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeAlias, TypeVar
 from uuid import uuid4
 
 import grpc
@@ -20,8 +20,8 @@ from server.errors import DETAILS_KEY, status_of
 MESSAGE_LIMIT = 4 * 1024 * 1024
 """Bytes of one message, in either direction."""
 
-Context = grpc.aio.ServicerContext[Any, Any]
-Handler = grpc.RpcMethodHandler[Any, Any]
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Request = TypeVar("Request", bound=Message)
 
 log = structlog.get_logger(__name__)

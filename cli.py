@@ -1,0 +1,334 @@
+"""The command line of Millrace: `python cli.py`.
+
+Here stand the words and options of each command; what it does stands in `commands/`, imported when it is called,
+so that help and the simple commands start at once.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from bootstrap.settings import Settings
+
+app = typer.Typer(
+    name="cli.py",
+    help="Define workflows, execute them durably, watch them live.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+db = typer.Typer(help="The schema of the database.", no_args_is_help=True)
+app.add_typer(db, name="db", rich_help_panel="Processes")
+
+DEFINE, EXECUTE, PROCESSES = "Define (REST)", "Execute (gRPC)", "Processes"
+
+Workflow = Annotated[str, typer.Argument(help="The id of the workflow, or its key.")]
+Execution = Annotated[int, typer.Argument(help="The id of the execution.", min=1)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Key = Annotated[str | None, typer.Option(help="A word of your own that names it, unique.")]
+Description = Annotated[str | None, typer.Option(help="A sentence for people.")]
+DatabaseUrl = Annotated[str | None, typer.Option(help="sqlite:///file.db or postgresql://…; else DATABASE_URL.")]
+
+
+# --- define ---
+
+
+@app.command(rich_help_panel=DEFINE)
+def create(
+    name: Annotated[str, typer.Argument(help="The name for people.")],
+    description: Description = None,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Create a workflow."""
+    from commands import workflows
+
+    workflows.create(name, key, description, as_json)
+
+
+@app.command("list", rich_help_panel=DEFINE)
+def list_workflows(
+    skip: Annotated[int, typer.Option(help="Leave out so many.", min=0)] = 0,
+    limit: Annotated[int, typer.Option(help="Show at most so many.", min=1, max=1000)] = 100,
+    as_json: Json = False,
+) -> None:
+    """List workflows."""
+    from commands import workflows
+
+    workflows.page(skip, limit, as_json)
+
+
+@app.command(rich_help_panel=DEFINE)
+def get(workflow: Workflow, as_json: Json = False) -> None:
+    """Show a workflow and its tasks."""
+    from commands import workflows
+
+    workflows.get(workflow, as_json)
+
+
+@app.command(rich_help_panel=DEFINE)
+def update(
+    workflow: Workflow,
+    name: Annotated[str | None, typer.Option(help="The new name.")] = None,
+    description: Description = None,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Change the name, description or key of a workflow."""
+    if name is None and description is None and key is None:
+        raise typer.BadParameter("nothing to change: give --name, --description or --key")
+    from commands import workflows
+
+    workflows.update(workflow, name, key, description, as_json)
+
+
+@app.command(rich_help_panel=DEFINE)
+def delete(workflow: Workflow, as_json: Json = False) -> None:
+    """Delete a workflow; its executions finish."""
+    from commands import workflows
+
+    workflows.delete(workflow, as_json)
+
+
+@app.command("add-task", rich_help_panel=DEFINE)
+def add_task(  # noqa: PLR0913, PLR0917
+    workflow: Workflow,
+    name: Annotated[str, typer.Argument(help="The name for people.")],
+    order: Annotated[int | None, typer.Option(help="Its place; else after the last.")] = None,
+    type_: Annotated[str | None, typer.Option("--type", help="What it does: http_request, delay, set …")] = None,
+    execution_type: Annotated[Literal["sync", "async"], typer.Option(help="async: beside all that follows.")] = "sync",
+    parameters: Annotated[str | None, typer.Option(metavar="JSON|@FILE", help="What it needs.")] = None,
+    depends_on: Annotated[list[str] | None, typer.Option(metavar="KEY", help="A task before it; repeatable.")] = None,
+    retry: Annotated[str | None, typer.Option(metavar="JSON", help='Such as {"max_attempts": 3}.')] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds for one attempt.")] = None,
+    when: Annotated[str | None, typer.Option(help="A condition: true, false or a template.")] = None,
+    on_error: Annotated[str | None, typer.Option(help="fail, continue, or the key of another task.")] = None,
+    executor: Annotated[str | None, typer.Option(help="Where it runs.")] = None,
+    key: Key = None,
+    description: Description = None,
+    as_json: Json = False,
+) -> None:
+    """Add a task to a workflow."""
+    from commands import workflows
+
+    task = {
+        "name": name,
+        "key": key,
+        "description": description,
+        "order": order,
+        "type": type_,
+        "execution_type": execution_type,
+        "parameters": _json("--parameters", parameters),
+        "depends_on": depends_on,
+        "retry": _json("--retry", retry),
+        "timeout": timeout,
+        "when": {"true": True, "false": False}.get((when or "").lower(), when),
+        "on_error": on_error,
+        "executor": executor,
+    }
+    workflows.add_task(workflow, task, as_json)
+
+
+# --- execute ---
+
+
+@app.command(rich_help_panel=EXECUTE)
+def execute(
+    workflow: Workflow,
+    input_: Annotated[str | None, typer.Option("--input", metavar="JSON|@FILE", help="@- reads stdin.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Until it has ended; exit code 1 if not completed.")] = False,
+    idempotency_key: Annotated[str | None, typer.Option(help="The same key starts the same execution.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Execute a workflow."""
+    from commands import executions
+
+    raise typer.Exit(executions.execute(workflow, _text("--input", input_), wait, idempotency_key, as_json))
+
+
+@app.command(rich_help_panel=EXECUTE)
+def status(execution: Execution, as_json: Json = False) -> None:
+    """Show how an execution stands, task by task."""
+    from commands import executions
+
+    executions.status(execution, as_json)
+
+
+@app.command(rich_help_panel=EXECUTE)
+def watch(
+    execution: Execution, as_json: Annotated[bool, typer.Option("--json", help="A line of JSON per event.")] = False
+) -> None:
+    """Follow an execution until it has ended; exit code 0 if it completed."""
+    from commands import watch
+
+    raise typer.Exit(watch.watch(execution, as_json))
+
+
+@app.command(rich_help_panel=EXECUTE)
+def cancel(
+    execution: Execution,
+    reason: Annotated[str | None, typer.Option(help="For the history.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Cancel an execution."""
+    from commands import executions
+
+    executions.cancel(execution, reason, as_json)
+
+
+@app.command(rich_help_panel=EXECUTE)
+def signal(
+    execution: Execution,
+    name: Annotated[str, typer.Argument(help="The name that a task waits for.")],
+    payload: Annotated[str | None, typer.Option(metavar="JSON|@FILE", help="What it carries.")] = None,
+    dedupe_key: Annotated[str | None, typer.Option(help="The same key is the same signal.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Deliver a signal to an execution."""
+    from commands import executions
+
+    executions.signal(execution, name, _text("--payload", payload), dedupe_key, as_json)
+
+
+@app.command(rich_help_panel=EXECUTE)
+def history(
+    execution: Execution,
+    after: Annotated[int, typer.Option(help="Only events after this seq.", min=0)] = 0,
+    as_json: Json = False,
+) -> None:
+    """Show all that happened in an execution."""
+    from commands import executions
+
+    executions.history(execution, after, as_json)
+
+
+@app.command("executions", rich_help_panel=EXECUTE)
+def list_executions(
+    workflow: Annotated[str | None, typer.Option(help="Only of this workflow (id or key).")] = None,
+    status: Annotated[list[str] | None, typer.Option(help="Only with this status; repeatable.")] = None,
+    created_from: Annotated[str | None, typer.Option(metavar="TIME", help="From this RFC 3339 time on.")] = None,
+    created_to: Annotated[str | None, typer.Option(metavar="TIME", help="Before this RFC 3339 time.")] = None,
+    limit: Annotated[int, typer.Option(help="Show at most so many.", min=1, max=1000)] = 20,
+    page_token: Annotated[str | None, typer.Option(help="Go on after the page before.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List executions, newest first."""
+    from commands import executions
+
+    executions.executions(
+        workflow=workflow,
+        statuses=status or [],
+        created_from=created_from,
+        created_to=created_to,
+        limit=limit,
+        page_token=page_token,
+        as_json=as_json,
+    )
+
+
+# --- processes ---
+
+
+@app.command(rich_help_panel=PROCESSES)
+def serve(
+    rest_port: Annotated[int | None, typer.Option(help="0: a free one.", min=0, max=65535)] = None,
+    grpc_port: Annotated[int | None, typer.Option(help="0: a free one.", min=0, max=65535)] = None,
+    rest_host: Annotated[str | None, typer.Option(help="0.0.0.0: every interface.")] = None,
+    grpc_host: Annotated[str | None, typer.Option(help="0.0.0.0: every interface.")] = None,
+    database_url: DatabaseUrl = None,
+    redis_url: Annotated[str | None, typer.Option(help="redis://…: the response cache.")] = None,
+    ready_file: Annotated[
+        Path | None, typer.Option(help="Written when it is ready: JSON with rest, grpc, pid.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Serve REST, gRPC and the engine in one process."""
+    from commands import serve
+
+    settings = _settings(
+        rest_port=rest_port,
+        grpc_port=grpc_port,
+        rest_host=rest_host,
+        grpc_host=grpc_host,
+        database_url=database_url,
+        redis_url=redis_url,
+    )
+    serve.serve(settings, ready_file, as_json)
+
+
+@db.command("upgrade")
+def db_upgrade(database_url: DatabaseUrl = None, as_json: Json = False) -> None:
+    """Bring the schema to the newest version."""
+    from commands import database
+
+    database.upgrade(_settings(database_url=database_url).database_url, as_json)
+
+
+@db.command("current")
+def db_current(database_url: DatabaseUrl = None, as_json: Json = False) -> None:
+    """Show the version of the schema."""
+    from commands import database
+
+    database.current(_settings(database_url=database_url).database_url, as_json)
+
+
+# --- what they share ---
+
+
+def _settings(**overrides: Any) -> "Settings":
+    from bootstrap.settings import load_settings
+
+    return load_settings(**overrides)
+
+
+def _text(option: str, value: str | None) -> str | None:
+    """`@file` is the content of the file, `@-` that of stdin."""
+    if value is None or not value.startswith("@"):
+        return value
+    try:
+        return sys.stdin.read() if value == "@-" else Path(value[1:]).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{option}: {value[1:]} cannot be read ({error})") from None
+
+
+def _json(option: str, value: str | None) -> Any:
+    text = _text(option, value)
+    if text is None:
+        return None
+    from engine.documents import decode_json
+    from engine.errors import Invalid
+
+    try:
+        return decode_json(text.encode())
+    except Invalid as error:
+        raise typer.BadParameter(f"{option}: {error.message}") from None
+
+
+def main() -> None:
+    """Whatever happens is one line on stderr and an exit code, never a trace."""
+    try:
+        app(args=sys.argv[1:] or ["--help"])
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        sys.stderr.write(f"error: {_words(error)}\n")
+        sys.exit(1)
+
+
+def _words(error: Exception) -> str:
+    from commands.failure import CommandError
+    from engine.errors import MillraceError
+
+    text = " ".join(str(error).split())
+    return text if isinstance(error, CommandError | MillraceError) else f"{type(error).__name__}: {text}"
+
+
+if __name__ == "__main__":
+    main()
