@@ -26,11 +26,10 @@ def test_every_example_of_the_readme_runs(tmp_path: Path, sqlite_url: str) -> No
         server.wait_ready(lambda: grpc_is_up(f"localhost:{grpc}"))
         blocks = BLOCK.findall((ROOT / "README.md").read_text())
         assert len(blocks) >= 3
-        for language, code in blocks:
-            code = code.replace("localhost:8000", f"localhost:{rest}").replace("localhost:50051", f"localhost:{grpc}")
-            said = run(
-                language, code, {"REST_API_URL": f"http://localhost:{rest}", "GRPC_API_URL": f"localhost:{grpc}"}
-            )
+        settings = {"REST_API_URL": f"http://localhost:{rest}", "GRPC_API_URL": f"localhost:{grpc}"}
+        for language, text in blocks:
+            code = text.replace("localhost:8000", f"localhost:{rest}").replace("localhost:50051", f"localhost:{grpc}")
+            said = run(language, code, settings)
             assert "problem" not in said
 
 
