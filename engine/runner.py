@@ -258,6 +258,8 @@ class Run:
             decision = plan(self.state)
             for event in decision.settle:
                 self._say(event)
+                if decision.end is None and self.state.stopping:
+                    break
             for vertex in decision.start:
                 self._begin_attempt(vertex.key)
             if decision.end is not None:
@@ -266,6 +268,8 @@ class Run:
                 return
 
     def _begin_attempt(self, key: str) -> None:
+        if self.state.stopping:
+            return
         if self._spare:
             self._spare -= 1
             self._launch(self.state.graph.by_key[key])
@@ -288,7 +292,7 @@ class Run:
         return True
 
     def _use_slot(self, key: str) -> None:
-        if self.state.tasks[key].status is TaskStatus.SCHEDULED and not self.state.cancelling:
+        if self.state.tasks[key].status is TaskStatus.SCHEDULED and not self.state.stopping:
             self._launch(self.state.graph.by_key[key])
         else:
             self._spare += 1

@@ -98,6 +98,11 @@ class State:
         self.started_at: float | None = None
         self.ended_at: float | None = None
 
+    @property
+    def stopping(self) -> bool:
+        """Whether its end is decided, so that nothing may start any more."""
+        return self.cancelling or self.failed is not None
+
     def output(self) -> Any:
         """The outputs of the completed tasks that nothing follows, by key."""
         return {
