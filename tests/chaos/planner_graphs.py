@@ -1,0 +1,83 @@
+"""Random workflows for the planner's model: small, and dense in what can go wrong."""
+
+import random
+
+from engine.graph import ERROR_LABEL
+from engine.model import Edge, Graph, RetryPolicy, Task
+
+LABELS = (None, None, None, "yes", "no")
+"""Of edges; outcomes choose among these too."""
+SIGNALS = ("go", "stop")
+
+
+def random_input(rnd: random.Random) -> dict[str, object]:
+    """What `when` and the configs refer to; sometimes it lacks a part."""
+    value: dict[str, object] = {"flag": rnd.random() < 0.7, "n": rnd.randrange(5)}
+    if rnd.random() < 0.9:
+        value["deep"] = {"list": [1, {"x": rnd.randrange(3)}]}
+    return value
+
+
+def random_graph(rnd: random.Random) -> Graph:
+    """Up to eight tasks; edges go forward only."""
+    keys = [f"t{i}" for i in range(rnd.choice((0, 1, 2, 3, 4, 5, 6, 8)))]
+    edges: dict[Edge, None] = {}
+    density = rnd.random()
+    for place, source in enumerate(keys):
+        for target in keys[place + 1 :]:
+            if rnd.random() < density * 0.7:
+                edges[Edge(source, target, rnd.choice(LABELS))] = None
+    tasks = []
+    for place, key in enumerate(keys):
+        on_error = _on_error(rnd, keys[place + 1 :])
+        if on_error in keys:
+            edges[Edge(key, on_error, ERROR_LABEL)] = None
+        before = [edge.source for edge in edges if edge.target == key]
+        tasks.append(_task(rnd, key, on_error, before))
+    return Graph(tuple(tasks), tuple(edges))
+
+
+def _on_error(rnd: random.Random, later: list[str]) -> str:
+    if later and rnd.random() < 0.15:
+        return rnd.choice(later)
+    return rnd.choice(("fail", "continue"))
+
+
+def _task(rnd: random.Random, key: str, on_error: str, before: list[str]) -> Task:
+    retry = RetryPolicy(
+        max_attempts=rnd.choice((1, 1, 2, 4)),
+        initial_interval=rnd.choice((0.0, 0.5, 3.0)),
+        backoff_coefficient=rnd.choice((1.0, 2.0)),
+        maximum_interval=4.0,
+        jitter=rnd.choice((0.0, 0.5)),
+        non_retryable=("fatal",),
+    )
+    return Task(key, config=_config(rnd, before), when=_when(rnd, before), retry=retry, on_error=on_error)
+
+
+def _when(rnd: random.Random, before: list[str]) -> bool | str:
+    chance = rnd.random()
+    if chance < 0.75:
+        return True
+    if chance < 0.8:
+        return False
+    if before and chance < 0.9:
+        return _template(f"tasks.{rnd.choice(before)}.output.v")
+    return rnd.choice(("{{input.flag}}", "{{input.n}}", "{{input.deep.list[1].x}}"))
+
+
+def _config(rnd: random.Random, before: list[str]) -> dict[str, object]:
+    config: dict[str, object] = {"plain": [1, {"two": 2}]}
+    if rnd.random() < 0.4:
+        config["n"] = "{{input.n}}"
+    if rnd.random() < 0.2:
+        config["x"] = "{{input.deep.list[1].x}}"
+    if before and rnd.random() < 0.3:
+        config["from"] = _template(f"tasks.{rnd.choice(before)}.output")
+    if before and rnd.random() < 0.1:
+        config["v"] = _template(f"tasks.{rnd.choice(before)}.output.v")
+    return config
+
+
+def _template(path: str) -> str:
+    return "{{" + path + "}}"

@@ -1,0 +1,260 @@
+"""One execution as a database would hold it, and all that is checked when something is appended to it."""
+
+from collections import Counter
+from typing import Any
+
+from engine import events as ev
+from engine.graph import CompiledGraph
+from engine.model import AwaitSignal, Completed, Failed, Graph, Result, Sleep, TaskCall
+from engine.planner import plan
+from engine.ports import Append, Park, Signal
+from engine.runner import Run, Step
+from engine.state import State, TaskState, apply, replay, stamp
+from engine.states import EXECUTION_MOVES, TASK_MOVES, ExecutionStatus, is_terminal
+from engine.states import TaskStatus as T
+from tests.chaos.planner_twin import MISSING, NOTHING, History, Verdict, retry_bounds
+
+VIEW_ONLY = {"graph", "started_at", "ended_at", "scheduled_at"}
+"""What the owner of an execution does not keep: only those who read an execution need it."""
+
+
+class Journal:
+    """Row, events, inbox; `state` is folded from the stored bytes alone."""
+
+    def __init__(self, execution_id: int, graph: Graph, compiled: CompiledGraph, counts: Counter[object]) -> None:
+        self.id = execution_id
+        self.graph = graph
+        self.compiled = compiled
+        self.counts = counts
+        self.stored: list[ev.StoredEvent] = []
+        self.events: list[ev.Event] = []
+        self.times: list[float] = []
+        self.state = State(execution_id, compiled)
+        self.status = ExecutionStatus.PENDING
+        self.owned = False
+        self.wake_at: float | None = None
+        self.inbox: dict[int, Signal] = {}
+        self.expected: dict[str, Result] = {}
+        """The first report of each attempt that runs, by task."""
+
+    @property
+    def ended(self) -> bool:
+        return is_terminal(self.status)
+
+    def leave(self, value: Any, at: float) -> None:
+        """A start without an engine."""
+        self._store(ev.encode(ev.ExecutionStarted(value)), at)
+        self.wake_at = at
+
+    def commit(self, run: Run, step: Step, at: float) -> None:
+        """Appends as the store would, and checks everything."""
+        append = step.append
+        assert self.owned
+        assert append.first_seq == len(self.stored) + 1, "seq has a gap"
+        for record in append.events:
+            self._store(record, at, run.now)
+        for signal_id in append.consumed:
+            del self.inbox[signal_id]
+        self._move(append, at)
+        run.committed(step, at)
+        self._check_calls(step)
+        self._check_decided(step, at)
+        self._check_served(run)
+
+    # --- one event ---
+
+    def _store(self, record: ev.EventRecord, at: float, now: float = 0.0) -> None:
+        stored = ev.StoredEvent(self.id, len(self.stored) + 1, record.type, 1, at, 1, record.data)
+        event = ev.decode(stored)
+        before = History(self.graph, self.events)
+        verdict = before.verdict()
+        assert decided(self.state) == verdict, (self.events, verdict)
+        self._check_event(event, before, verdict, now)
+        self._count_move(event)
+        self.stored.append(stored)
+        self.events.append(event)
+        self.times.append(at)
+        apply(self.state, event)
+        stamp(self.state, event, at)
+        self.counts[type(event).__name__] += 1
+
+    def _count_move(self, event: ev.Event) -> None:
+        after = History(self.graph, [*self.events, event])
+        for key in getattr(event, "lost", None) or [getattr(event, "task", None)]:
+            if key is None:
+                continue
+            old = self.state.tasks[key].status if key in self.state.tasks else T.PENDING
+            new = after.status(key)
+            assert new in TASK_MOVES[old], f"{key}: {old} -> {new} is not legal"
+            self.counts[old, new] += 1
+
+    def _check_event(self, event: ev.Event, before: History, verdict: Verdict, now: float) -> None:
+        assert not any(isinstance(e, ev.TERMINAL_EVENTS) for e in self.events), "something after the end"
+        match event:
+            case ev.TaskScheduled(task=key) | ev.TaskStarted(task=key):
+                self._check_start(event, key, before, verdict, now)
+            case ev.TaskSkipped(task=key, reason=reason):
+                assert (key, reason) in verdict.skips
+            case ev.TaskCompleted():
+                self._check_completed(event, before, now)
+            case ev.TaskFailed():
+                self._check_failed(event, before, verdict, now)
+            case ev.TaskSleeping() | ev.TaskAwaiting():
+                given = self.expected.pop(event.task)
+                assert isinstance(given, Sleep | AwaitSignal)
+            case ev.TaskCancelled(task=key):
+                assert key in verdict.cancels
+            case ev.ExecutionCompleted() | ev.ExecutionFailed() | ev.ExecutionCancelled():
+                assert event == verdict.end
+                assert not verdict.cancels
+            case ev.TakenOver(lost=lost):
+                assert set(lost) == {key for key in before.tasks if before.status(key) is T.RUNNING}
+            case _:
+                pass
+
+    def _check_start(self, event: ev.Event, key: str, before: History, verdict: Verdict, now: float) -> None:
+        assert verdict.end is None, f"{event} after {verdict.end} was decided"
+        match before.status(key):
+            case T.PENDING:
+                assert key in verdict.starts, "a task started before its join was decided"
+            case T.RETRYING:
+                due = before.due(key, self.times)
+                assert due is not None
+                assert due <= now, "a retry began early"
+            case status:
+                assert status is T.SCHEDULED
+        if isinstance(event, ev.TaskStarted):
+            assert event.attempt == before.attempts(key) + 1
+            assert before.render(before.tasks[key].config) is not MISSING
+
+    def _check_completed(self, event: ev.TaskCompleted, before: History, now: float) -> None:
+        key, name = event.task, before.waits_for(event.task)
+        if name is not None:
+            assert event.output == before.mail(name)[0]
+        elif before.status(key) is T.WAITING:
+            due = before.due(key, self.times)
+            assert due is not None
+            assert due <= now, "a timer fired early"
+            slept = before.own(key)[-1]
+            assert isinstance(slept, ev.TaskSleeping)
+            assert event.output == slept.output
+        else:
+            assert Completed(event.output, event.label) == self.expected.pop(key)
+
+    def _check_failed(self, event: ev.TaskFailed, before: History, verdict: Verdict, now: float) -> None:
+        key = event.task
+        match before.status(key):
+            case T.RUNNING:
+                given = self.expected.pop(key)
+                assert isinstance(given, Failed)
+                assert event.error == given.error
+                policy = before.tasks[key].retry
+                bounds = retry_bounds(policy, before.failures(key) + 1, given.error, given.retryable)
+                assert (event.retry_in is None) == (bounds is None)
+                assert bounds is None or bounds[0] <= (event.retry_in or 0) <= bounds[1]
+                return
+            case T.WAITING:
+                due = before.due(key, self.times)
+                assert due is not None
+                assert due <= now, "a wait timed out early"
+                assert before.waits_for(key)
+            case T.PENDING if key in verdict.faults:
+                pass
+            case status:
+                assert status is T.SCHEDULED or key in verdict.starts
+                assert before.render(before.tasks[key].config) is MISSING
+        assert event.retry_in is None
+
+    # --- one commit ---
+
+    def _move(self, append: Append, at: float) -> None:
+        new = append.status if append.start is None else append.start.status
+        if new is not None and new is not self.status:
+            assert new in EXECUTION_MOVES[self.status], f"{self.status} -> {new} is not legal"
+            self.counts[self.status, new] += 1
+            self.status = new
+        assert self.ended == isinstance(self.events[-1], ev.TERMINAL_EVENTS)
+        if append.park is not None:
+            self.owned = False
+            self._check_park(append.park, at)
+        if self.ended:
+            self.owned, self.wake_at = False, None
+
+    def _check_park(self, park: Park, at: float) -> None:
+        history = History(self.graph, self.events)
+        dues = [due for due in (history.due(key, self.times) for key in history.tasks) if due is not None]
+        given = [at + park.wake_in] if park.wake_in is not None else []
+        given += [park.wake_at] if park.wake_at is not None else []
+        assert min(given, default=None) == min(dues, default=None)
+        self.wake_at = at if self.inbox else min(given, default=None)
+
+    def _check_calls(self, step: Step) -> None:
+        """A call for each attempt that begins here, and for no other."""
+        started = [(e.task, e.attempt) for e in step.events if isinstance(e, ev.TaskStarted)]
+        assert step.ended == self.ended
+        assert [(call.task, call.attempt) for call in step.calls] == ([] if step.ended else started)
+        for call in step.calls:
+            self._check_call(call)
+        assert not step.cancels or step.ended
+
+    def _check_call(self, call: TaskCall) -> None:
+        history = History(self.graph, self.events)
+        assert call.config == history.render(history.tasks[call.task].config)
+        assert call.idempotency_key == f"{self.id}/{call.task}/"
+
+    def _check_decided(self, step: Step, at: float) -> None:
+        """Nothing that could be decided is left; parked exactly when no task holds or awaits a slot."""
+        history = History(self.graph, self.events)
+        assert history.verdict() == NOTHING
+        assert decided(self.state) == NOTHING
+        statuses = [history.status(key) for key in history.tasks]
+        assert step.parked == (not self.ended and not any(s in (T.SCHEDULED, T.RUNNING) for s in statuses))
+        if not self.ended:
+            awaited = {name for name in map(history.waits_for, history.tasks) if name}
+            assert not any(history.mail(name) for name in awaited), "a task waits for a signal that has come"
+
+    def _check_served(self, run: Run) -> None:
+        assert fields(run.state) == fields(self.state), "what is rebuilt is not what is served"
+
+    def check_rebuilt(self) -> None:
+        """Folds everything again: the same, with every time."""
+        again = State(self.id, self.compiled)
+        replay(again, self.stored)
+        assert fields(again, all_times=True) == fields(self.state, all_times=True)
+
+
+def decided(state: State) -> Verdict:
+    """The planner's decision in the twin's words."""
+    decision = plan(state)
+    skips, faults, cancels = set(), set(), set()
+    for event in decision.settle:
+        match event:
+            case ev.TaskSkipped(task=key, reason=reason):
+                skips.add((key, reason))
+            case ev.TaskFailed(task=key):
+                faults.add(key)
+            case ev.TaskCancelled(task=key):
+                cancels.add(key)
+            case _:
+                raise AssertionError(event)
+    starts = [vertex.key for vertex in decision.start]
+    assert len(starts) + len(skips) + len(faults) + len(cancels) == len(decision.start) + len(decision.settle)
+    assert len(set(starts)) == len(starts)
+    return Verdict(frozenset(starts), frozenset(skips), frozenset(faults), frozenset(cancels), decision.end)
+
+
+def fields(state: State, *, all_times: bool = False) -> dict[str, Any]:
+    """Every field of a state, its tasks opened, in an order-preserving form."""
+    return {
+        name: _plain(getattr(state, name), all_times)
+        for name in state.__slots__
+        if name != "graph" and (all_times or name not in VIEW_ONLY)
+    }
+
+
+def _plain(value: Any, all_times: bool) -> Any:
+    if isinstance(value, TaskState):
+        return {name: getattr(value, name) for name in value.__slots__ if all_times or name not in VIEW_ONLY}
+    if isinstance(value, dict):
+        return [(key, _plain(child, all_times)) for key, child in value.items()]
+    return value

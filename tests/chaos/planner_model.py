@@ -1,0 +1,352 @@
+"""C24: planner, fold and runner against their twin, driven by chance.
+
+An engine without a database: executions share a few slots, their appends are committed late, refused, or lost with
+the whole process; outcomes, signals, cancels and time come at random. At every commit the journal is checked
+against the twin event by event, and folded again from its stored bytes: what is rebuilt equals what is served.
+
+`run_model(seed, steps)` answers how often each thing happened; any difference is an `AssertionError`.
+"""
+
+import random
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+
+from engine.graph import CompiledGraph
+from engine.model import AwaitSignal, Completed, Failed, Failure, Presentation, Result, Sleep, TaskCall
+from engine.ports import NewExecution, Signal
+from engine.runner import Run, Step
+from engine.slots import Slots
+from engine.states import ExecutionStatus as E
+from engine.states import TaskStatus as T
+from tests.chaos.planner_graphs import SIGNALS, random_graph, random_input
+from tests.chaos.planner_journal import Journal
+
+LIVE = 4
+"""Executions at once."""
+KINDS = {
+    "result": 34,
+    "commit": 40,
+    "pass_time": 12,
+    "start": 10,
+    "send": 6,
+    "cancel": 1,
+    "repeat": 1,
+    "refuse": 1,
+    "crash": 1,
+}
+"""What may happen, and how often."""
+MOVES_NOW: frozenset[tuple[T | E, T | E]] = frozenset(
+    {
+        (T.PENDING, T.SCHEDULED),
+        (T.PENDING, T.RUNNING),
+        (T.PENDING, T.FAILED),
+        (T.PENDING, T.SKIPPED),
+        (T.SCHEDULED, T.RUNNING),
+        (T.SCHEDULED, T.FAILED),
+        (T.SCHEDULED, T.CANCELLED),
+        (T.RUNNING, T.SCHEDULED),
+        (T.RUNNING, T.RETRYING),
+        (T.RUNNING, T.WAITING),
+        (T.RUNNING, T.COMPLETED),
+        (T.RUNNING, T.FAILED),
+        (T.RUNNING, T.CANCELLED),
+        (T.RETRYING, T.SCHEDULED),
+        (T.RETRYING, T.RUNNING),
+        (T.RETRYING, T.CANCELLED),
+        (T.WAITING, T.COMPLETED),
+        (T.WAITING, T.FAILED),
+        (T.WAITING, T.CANCELLED),
+        (E.PENDING, E.RUNNING),
+        (E.PENDING, E.COMPLETED),
+        (E.PENDING, E.FAILED),
+        (E.PENDING, E.CANCELLED),
+        (E.RUNNING, E.WAITING),
+        (E.RUNNING, E.COMPLETED),
+        (E.RUNNING, E.FAILED),
+        (E.RUNNING, E.CANCELLED),
+        (E.WAITING, E.RUNNING),
+        (E.WAITING, E.COMPLETED),
+        (E.WAITING, E.FAILED),
+        (E.WAITING, E.CANCELLED),
+    }
+)
+"""The legal moves that can occur now. Not among them: pausing and compensation (not there yet), pending -> waiting
+(the first commit only starts), retrying -> failed (a config that was rendered once is rendered again)."""
+
+
+class World:
+    """One engine after another over the same journals."""
+
+    def __init__(self, rnd: random.Random) -> None:
+        self.rnd = rnd
+        self.now = 1_000_000.0
+        self.counts: Counter[object] = Counter()
+        self.journals: dict[int, Journal] = {}
+        self.started = 0
+        self.signals = 0
+        self._boot()
+
+    def _boot(self) -> None:
+        self.slots = Slots(self.rnd.choice((1, 2, 3, 5)))
+        self.runs: dict[int, Run] = {}
+        self.news: dict[int, Run] = {}
+        self.steps: dict[int, Step] = {}
+        self.calls: list[TaskCall] = []
+        self.old_calls: list[TaskCall] = []
+
+    def step(self) -> None:
+        """One thing happens, and all that must hold is checked."""
+        kinds = [kind for kind in KINDS if self._can(kind)]
+        kind = self.rnd.choices(kinds, [KINDS[kind] for kind in kinds])[0]
+        getattr(self, kind)()
+        self.counts[kind] += 1
+        self.go_on()
+
+    def _can(self, kind: str) -> bool:
+        match kind:
+            case "start":
+                return len(self.journals) < LIVE
+            case "result":
+                return bool(self.calls)
+            case "commit" | "refuse":
+                return bool(self.steps)
+            case "repeat":
+                return bool(self.old_calls)
+            case "send" | "cancel":
+                return any(journal.stored for journal in self.journals.values())
+            case _:
+                return True
+
+    def go_on(self) -> None:
+        """What an engine does of itself: it takes what is due and moves what has news."""
+        if self.rnd.random() < 0.5:
+            self._claim()
+        while self.news:
+            run = self.news.pop(self.rnd.choice(list(self.news)))
+            if not run.dropped and run.state.execution_id not in self.steps:
+                self._advance(run)
+        self._check_slots()
+
+    # --- what may happen ---
+
+    def start(self) -> None:
+        self.started += 1
+        number, graph, value = self.started, random_graph(self.rnd), random_input(self.rnd)
+        compiled = CompiledGraph(graph, Presentation())
+        journal = self.journals[number] = Journal(number, graph, compiled, self.counts)
+        if self.rnd.random() < 0.5:
+            journal.leave(value, self._tick())
+            return
+        journal.owned = True
+        run = self.runs[number] = Run(number, compiled, self.slots, self._wake)
+        run.now = self.now
+        run.begin(NewExecution("default", 1, 1, E.PENDING, True), value)
+        self._wake(run)
+
+    def result(self) -> None:
+        """An attempt that runs comes to some end."""
+        call = self.calls.pop(self.rnd.randrange(len(self.calls)))
+        self.old_calls = [*self.old_calls[-20:], call]
+        result = random_result(self.rnd, self.now)
+        run = self.runs.get(call.execution_id)
+        if run is not None and run.flying.get(call.task) is call:
+            self.journals[call.execution_id].expected[call.task] = result
+        self._report(call, result)
+
+    def repeat(self) -> None:
+        """A second report of an attempt, or one that comes when nobody waits for it."""
+        self._report(self.rnd.choice(self.old_calls), random_result(self.rnd, self.now))
+
+    def commit(self) -> None:
+        self._commit(self.rnd.choice(list(self.steps)))
+
+    def refuse(self) -> None:
+        """The store does not take an append: the run is dropped and the execution read again."""
+        number = self.rnd.choice(list(self.steps))
+        run, step = self.runs[number], self.steps.pop(number)
+        self._forget(run)
+        self.calls = [call for call in self.calls if call.execution_id != number]
+        if step.append.start is not None:
+            del self.journals[number]
+        else:
+            self._load(self.journals[number])
+
+    def pass_time(self) -> None:
+        self.now += self.rnd.choice((0.1, 1.0, 5.0))
+        for run in self.runs.values():
+            run.now = self.now
+            if run.has_news:
+                self._wake(run)
+
+    def send(self) -> None:
+        self._put("event", self.rnd.choice(SIGNALS))
+
+    def cancel(self) -> None:
+        self._put("cancel", "cancel")
+
+    def crash(self) -> None:
+        """The process dies: what was in flight landed or not; another engine takes over."""
+        for number in list(self.steps):
+            if self.rnd.random() < 0.5:
+                self._commit(number)
+        unborn = [number for number, step in self.steps.items() if step.append.start is not None]
+        self._boot()
+        for number in unborn:
+            del self.journals[number]
+        for journal in self.journals.values():
+            if journal.owned:
+                self._load(journal)
+
+    # --- the engine around the runs ---
+
+    def _tick(self) -> float:
+        self.now += 0.001
+        return self.now
+
+    def _wake(self, run: Run) -> None:
+        self.news[run.state.execution_id] = run
+
+    def _report(self, call: TaskCall, result: Result) -> None:
+        run = self.runs.get(call.execution_id)
+        if run is not None:
+            run.result(call, result, 0.25)
+            self._wake(run)
+
+    def _put(self, kind: str, name: str) -> None:
+        journal = self.rnd.choice([journal for journal in self.journals.values() if journal.stored])
+        if kind == "cancel" and any(s.kind == "cancel" for s in journal.inbox.values()):
+            return
+        self.signals += 1
+        payload = b"%d" % self.signals if kind == "event" else b"null"
+        signal = journal.inbox[self.signals] = Signal(journal.id, kind, name, payload, id=self.signals)
+        journal.wake_at = self.now
+        run = self.runs.get(journal.id)
+        if run is not None:
+            for _ in range(self.rnd.choice((1, 1, 2))):
+                run.signal(signal)
+            self._wake(run)
+
+    def _claim(self) -> None:
+        for journal in self.journals.values():
+            if not journal.owned and journal.stored and journal.wake_at is not None and journal.wake_at <= self.now:
+                self._load(journal)
+
+    def _load(self, journal: Journal) -> None:
+        journal.owned = True
+        journal.expected.clear()
+        journal.check_rebuilt()
+        run = self.runs[journal.id] = Run(journal.id, journal.compiled, self.slots, self._wake, journal.status)
+        run.load(journal.stored, self.now)
+        for signal in journal.inbox.values():
+            run.signal(signal)
+        self._wake(run)
+
+    def _advance(self, run: Run) -> None:
+        step = run.advance()
+        if step is not None:
+            self.steps[run.state.execution_id] = step
+            if step.ended:
+                assert not run.flying
+                assert not run.wanted
+        else:
+            assert run.state.busy, "an execution that waits stays in memory"
+
+    def _commit(self, number: int) -> None:
+        run, step, journal = self.runs[number], self.steps.pop(number), self.journals[number]
+        journal.commit(run, step, self._tick())
+        if step.ended or step.parked:
+            self._forget(run)
+        else:
+            self.calls += step.calls
+            if run.has_news:
+                self._wake(run)
+        if step.ended:
+            self.calls = [call for call in self.calls if call.execution_id != number]
+            journal.check_rebuilt()
+            del self.journals[number]
+            self.counts["ended"] += 1
+
+    def _forget(self, run: Run) -> None:
+        run.drop()
+        del self.runs[run.state.execution_id]
+        self.news.pop(run.state.execution_id, None)
+
+    def _check_slots(self) -> None:
+        held = sum(len(run.flying) + len(run._granted) for run in self.runs.values())
+        assert self.slots.free + held == self.slots.size, "a slot leaked"
+        waiting = sum(len(run.wanted) for run in self.runs.values())
+        assert not (self.slots.free and waiting), "a slot is free and a task waits"
+
+    # --- the end ---
+
+    def drain(self) -> None:
+        """Everything that was begun comes to its end, once nothing disturbs it."""
+        for _ in range(20_000):
+            if not self.journals:
+                return
+            if self.steps:
+                self.commit()
+            elif self.calls:
+                self.result()
+            else:
+                self.pass_time()
+                for name in SIGNALS:
+                    self._put("event", name)
+            self.go_on()
+        raise AssertionError(f"stuck: {self.journals}")
+
+
+def random_result(rnd: random.Random, now: float) -> Result:
+    """How an attempt may come out."""
+    chance = rnd.random()
+    if chance < 0.55:
+        output = rnd.choice((None, 1, {"v": rnd.random() < 0.6}, {"v": [1, {"x": "é"}]}))
+        return Completed(output, rnd.choice((None, None, "yes", "no", "other")))
+    if chance < 0.8:
+        error = Failure(rnd.choice(("boom", "boom", "fatal")), "it broke", "somewhere")
+        return Failed(error, retryable=rnd.random() < 0.8)
+    if chance < 0.9:
+        moment = now + rnd.choice((-1.0, 0.5, 4.0))
+        return Sleep(rnd.choice((0.0, 1.0, 6.0)), rnd.choice((None, moment)), output={"v": 1})
+    return AwaitSignal(rnd.choice(SIGNALS), rnd.choice((None, 0.0, 2.0, 8.0)))
+
+
+def run_model(seed: int, steps: int) -> Counter[object]:
+    """`steps` things at random, then a quiet end. The counts, by what happened and by each move."""
+    world = World(random.Random(seed))
+    for _ in range(steps):
+        world.step()
+    world.drain()
+    return world.counts
+
+
+def rare_moves(counts: Counter[object], least: int) -> list[str]:
+    """The legal moves that occurred fewer than `least` times."""
+    return [f"{old} -> {new}: {counts[old, new]}" for old, new in MOVES_NOW if counts[old, new] < least]
+
+
+def run_many(seed: int, steps: int, processes: int) -> Counter[object]:
+    """`run_model` in parts of 5,000 steps, each with its own seed, over several processes."""
+    parts = range(seed, seed + max(1, steps // 5_000))
+    with ProcessPoolExecutor(processes) as pool:
+        return sum(pool.map(run_model, parts, [min(steps, 5_000)] * len(parts)), Counter[object]())
+
+
+def main() -> int:
+    """`python -m tests.chaos.planner_model SEED STEPS PROCESSES`."""
+    seed, steps, processes = (int(text) for text in (*sys.argv[1:], "1", "100000", "2")[:3])
+    began = time.monotonic()
+    counts = run_many(seed, steps, processes)
+    took = time.monotonic() - began
+    for what, count in sorted(counts.items(), key=str):
+        print(f"{count:>10}  {' -> '.join(what) if isinstance(what, tuple) else what}")
+    print(f"seed {seed}: {steps} steps in {took:.1f} s, {steps / took:,.0f} steps/s")
+    rare = rare_moves(counts, 100)
+    print("\n".join(f"too rare: {move}" for move in rare))
+    return 1 if rare else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

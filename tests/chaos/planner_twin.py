@@ -1,0 +1,205 @@
+"""The slow, obvious twin of the planner: it knows only the graph and the whole list of events.
+
+Nothing is kept between two questions. Each answer is worked out from the first event on, in the words of the
+design's section *Meaning*; none of the engine's own folding, planning or rendering is used.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from engine import events as ev
+from engine.model import Failure, Graph, RetryPolicy
+from engine.states import TaskStatus as T
+
+MISSING = object()
+_OPEN = (T.SCHEDULED, T.RUNNING, T.RETRYING, T.WAITING)
+_DONE = (T.COMPLETED, T.FAILED, T.SKIPPED, T.CANCELLED)
+_STATUS: dict[type[ev.Event], T] = {
+    ev.TaskScheduled: T.SCHEDULED,
+    ev.TakenOver: T.SCHEDULED,
+    ev.TaskStarted: T.RUNNING,
+    ev.TaskCompleted: T.COMPLETED,
+    ev.TaskSleeping: T.WAITING,
+    ev.TaskAwaiting: T.WAITING,
+    ev.TaskSkipped: T.SKIPPED,
+    ev.TaskCancelled: T.CANCELLED,
+}
+
+
+class Verdict(NamedTuple):
+    """What must follow now: tasks that may start, tasks to settle (with the reason), tasks to cancel, the end."""
+
+    starts: frozenset[str]
+    skips: frozenset[tuple[str, str]]
+    faults: frozenset[str]
+    cancels: frozenset[str]
+    end: ev.Event | None
+
+
+NOTHING = Verdict(frozenset(), frozenset(), frozenset(), frozenset(), None)
+
+
+class History:
+    """The events of one execution, looked at from scratch."""
+
+    def __init__(self, graph: Graph, events: Sequence[ev.Event]) -> None:
+        self.graph = graph
+        self.events = events
+        self.tasks = {task.key: task for task in graph.tasks}
+
+    def own(self, key: str) -> list[ev.Event]:
+        """The events of one task; a take-over that lost it is one of them."""
+        return [e for e in self.events if getattr(e, "task", None) == key or key in getattr(e, "lost", ())]
+
+    def status(self, key: str) -> T:
+        """As the last event of the task has it."""
+        last = self.own(key)[-1:]
+        if not last:
+            return T.PENDING
+        if isinstance(last[0], ev.TaskFailed):
+            return T.FAILED if last[0].retry_in is None else T.RETRYING
+        return _STATUS[type(last[0])]
+
+    def attempts(self, key: str) -> int:
+        return sum(isinstance(e, ev.TaskStarted) for e in self.own(key))
+
+    def failures(self, key: str) -> int:
+        return sum(isinstance(e, ev.TaskFailed) for e in self.own(key))
+
+    def waits_for(self, key: str) -> str | None:
+        """The name of the signal that the task waits for."""
+        last = self.own(key)[-1:]
+        return last[0].name if last and isinstance(last[0], ev.TaskAwaiting) else None
+
+    def mail(self, name: str) -> list[Any]:
+        """Payloads of signals that no task has taken, oldest first."""
+        came = [e.payload for e in self.events if isinstance(e, ev.SignalReceived) and e.name == name]
+        taken = sum(
+            isinstance(mine[place - 1], ev.TaskAwaiting) and mine[place - 1].name == name  # type: ignore[union-attr]
+            for mine in map(self.own, self.tasks)
+            for place in range(1, len(mine))
+            if isinstance(mine[place], ev.TaskCompleted)
+        )
+        return came[taken:]
+
+    def due(self, key: str, times: Sequence[float]) -> float | None:
+        """When the timer set by the task's last event is due; `times` are those of the events."""
+        mine = [(e, at) for e, at in zip(self.events, times, strict=True) if getattr(e, "task", None) == key]
+        match mine[-1] if mine else None:
+            case (ev.TaskSleeping(until=float() as until), _):
+                return until
+            case (ev.TaskSleeping(seconds=seconds), at):
+                return at + seconds
+            case (ev.TaskAwaiting(timeout=float() as seconds), at) | (ev.TaskFailed(retry_in=float() as seconds), at):
+                return at + seconds
+            case _:
+                return None
+
+    # --- the decision ---
+
+    def verdict(self) -> Verdict:
+        """What must follow."""
+        if not self.events or isinstance(self.events[-1], ev.TERMINAL_EVENTS):
+            return NOTHING
+        statuses = {key: self.status(key) for key in self.tasks}
+        still_open = frozenset(key for key, status in statuses.items() if status in _OPEN)
+        for event in self.events:
+            if isinstance(event, ev.CancelRequested):
+                return NOTHING._replace(cancels=still_open, end=ev.ExecutionCancelled(event.reason))
+        fatal = self.fatal()
+        if fatal is not None:
+            return NOTHING._replace(cancels=still_open, end=ev.ExecutionFailed(fatal))
+        if all(status in _DONE for status in statuses.values()):
+            return NOTHING._replace(end=ev.ExecutionCompleted())
+        return self._joins(statuses)
+
+    def fatal(self) -> Failure | None:
+        """The first failure that nothing handles."""
+        for event in self.events:
+            if (
+                isinstance(event, ev.TaskFailed)
+                and event.retry_in is None
+                and self.tasks[event.task].on_error == "fail"
+            ):
+                return Failure(event.error.type, event.error.message, event.task)
+        return None
+
+    def _joins(self, statuses: dict[str, T]) -> Verdict:
+        starts, skips, faults = set(), set(), set()
+        for key, status in statuses.items():
+            if status is not T.PENDING:
+                continue
+            incoming = [self.taken(e.source, e.label, statuses) for e in self.graph.edges if e.target == key]
+            if None in incoming:
+                continue
+            if incoming and not any(incoming):
+                skips.add((key, "not_taken"))
+                continue
+            wanted = self.render(self.tasks[key].when)
+            if wanted is MISSING:
+                faults.add(key)
+            elif wanted:
+                starts.add(key)
+            else:
+                skips.add((key, "when"))
+        return Verdict(frozenset(starts), frozenset(skips), frozenset(faults), frozenset(), None)
+
+    def taken(self, source: str, label: str | None, statuses: dict[str, T]) -> bool | None:
+        """Whether an edge out of `source` is taken; None while that is open."""
+        last = self.own(source)[-1:]
+        on_error = self.tasks[source].on_error
+        match statuses[source]:
+            case T.COMPLETED:
+                return label is None or label == last[0].label  # type: ignore[union-attr]
+            case T.SKIPPED:
+                return label is None and last[0].reason == "when"  # type: ignore[union-attr]
+            case T.FAILED if on_error == "continue":
+                return label is None
+            case T.FAILED:
+                return label == "@error"
+            case _:
+                return None
+
+    # --- templates: whole strings only ---
+
+    def render(self, value: Any) -> Any:
+        """`value` with its templates replaced, or MISSING if one of them leads nowhere."""
+        if isinstance(value, dict):
+            children = {key: self.render(child) for key, child in value.items()}
+            return MISSING if any(child is MISSING for child in children.values()) else children
+        if isinstance(value, list):
+            items = [self.render(child) for child in value]
+            return MISSING if any(child is MISSING for child in items) else items
+        if isinstance(value, str) and value.startswith("{{"):
+            return self._look_up(value.strip("{}"))
+        return value
+
+    def _look_up(self, path: str) -> Any:
+        root, *rest = re.findall(r"[^.\[\]]+", path)
+        value: Any
+        if root == "input":
+            started = self.events[0]
+            assert isinstance(started, ev.ExecutionStarted)
+            value = started.input
+        else:
+            key, _, *rest = rest
+            done = [e for e in self.own(key) if isinstance(e, ev.TaskCompleted)]
+            value = done[0].output if done else None
+        for segment in rest:
+            try:
+                value = value[int(segment)] if isinstance(value, list) else value[segment]
+            except (LookupError, TypeError):
+                return MISSING
+        return value
+
+
+def retry_bounds(policy: RetryPolicy, failures: int, error: Failure, retryable: bool) -> tuple[float, float] | None:
+    """Between which waits the next attempt must lie; None: there is none."""
+    if not retryable or error.type in policy.non_retryable or failures >= policy.max_attempts:
+        return None
+    wait = policy.initial_interval
+    for _ in range(failures - 1):
+        wait = wait * policy.backoff_coefficient
+    wait = min(wait, policy.maximum_interval)
+    return wait, wait * (1 + policy.jitter)
