@@ -10,9 +10,15 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine, UserDefinedType
 
 MICROSECONDS = 1_000_000
+MAX_ID = 2**63 - 1
 
 Id = BigInteger().with_variant(Integer, "sqlite")
 """64 bits; on SQLite only `INTEGER` can be the row's own id."""
+
+
+def is_id(number: int) -> bool:
+    """Whether a row could have this id at all: the drivers refuse larger numbers."""
+    return 0 < number <= MAX_ID
 
 
 def to_microseconds(epoch: float) -> int:

@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from engine.errors import KeyTaken, TaskNotFound, WorkflowNotFound
 from engine.model import DraftTask, Workflow, WorkflowVersion
 from engine.ports import Compiled, NewTask, NewWorkflow, TaskEdit
+from storage.columns import is_id
 from storage.records import new_task_values, task_record, task_values, version_record, workflow_record
 from storage.tables import metadata
 
@@ -20,7 +21,6 @@ version = metadata.tables["workflow_version"]
 _VERSION = tuple(
     version.c[name] for name in ("id", "workflow_id", "number", "digest", "graph", "presentation", "created_at")
 )
-MAX_ID = 2**63 - 1
 
 
 class Drafts:
@@ -118,7 +118,7 @@ class Drafts:
             _named(select(*_VERSION, workflow.c.revision).select_from(joined), namespace, ref)
             .where(workflow.c.compiled_revision == workflow.c.revision)
         )  # fmt: skip
-        row = self._connection.execute(statement).one_or_none()
+        row = self._connection.execute(statement).one_or_none() if nameable(ref) else None
         return None if row is None else (version_record(row[:-1]), row.revision)
 
     def ensure_version(
@@ -180,7 +180,7 @@ class Drafts:
 def nameable(ref: int | str) -> bool:
     """Whether a database could hold such an id or key at all."""
     if isinstance(ref, int):
-        return 0 < ref <= MAX_ID
+        return is_id(ref)
     return "\0" not in ref and not any("\ud800" <= letter <= "\udfff" for letter in ref)
 
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from engine.events import StoredEvent
 from engine.model import ExecutionRow, WorkflowVersion
 from engine.ports import Signal
-from storage.drafts import MAX_ID, nameable
+from storage.columns import is_id
+from storage.drafts import nameable
 from storage.postgresql_journal import array, columns
 from storage.postgresql_session import Part, Rows
 from storage.records import execution_record, version_record
@@ -15,15 +16,12 @@ MAX_SEQ = 2**31 - 1
 
 def known(ids: Sequence[int]) -> list[int]:
     """Those that the database could hold at all."""
-    return [number for number in ids if 0 < number <= MAX_ID]
+    return [number for number in ids if is_id(number)]
 
 
 def events(questions: Sequence[tuple[int, int, int]]) -> str:
     """Per (execution id, after seq, limit)."""
-    asked = [
-        (number if 0 < number <= MAX_ID else 0, min(max(after, 0), MAX_SEQ), limit)
-        for number, after, limit in questions
-    ]
+    asked = [(number if is_id(number) else 0, min(max(after, 0), MAX_SEQ), limit) for number, after, limit in questions]
     ids, afters, limits = zip(*asked, strict=True)
     return (
         "SELECT q.n, e.execution_id, e.seq, e.type, e.v, extract(epoch FROM e.at)::float8, e.lease, e.data "

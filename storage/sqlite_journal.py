@@ -4,18 +4,14 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
 from engine.errors import BatchRefused, LeaseLost
 from engine.model import FORMAT
 from engine.ports import Append, Claims, Committed, Duplicate, NewExecution, Park, Signal
 from engine.states import ExecutionStatus, is_terminal
 from storage.columns import MICROSECONDS, from_microseconds, to_microseconds
 from storage.records import encode_labels
-from storage.sqlite_reads import EXECUTION, execution_from
+from storage.sqlite_reads import EXECUTION, execution_from, id_list
 from storage.sqlite_rows import execute_rows
-
-_numbers = msgspec.json.Encoder().encode
 
 _EVENTS = (
     f"INSERT INTO event (v, at, lease, batch, execution_id, seq, type, data) "
@@ -129,11 +125,11 @@ def _write(
     execute_rows(db, _EVENTS, events, head=(now, lease, batch))
     _update(db, now, lease, changes)
     if consumed:
-        db.execute(_FORGET, (_numbers(consumed),))
+        db.execute(_FORGET, (id_list(consumed),))
     if ended:
-        db.execute(_EMPTY, (_numbers(ended),))
+        db.execute(_EMPTY, (id_list(ended),))
     if parked:
-        db.execute(_RECALL, (now, _numbers(parked)))
+        db.execute(_RECALL, (now, id_list(parked)))
     return Committed(from_microseconds(now), duplicates)
 
 
