@@ -1,0 +1,48 @@
+"""The REST door: `build(service)` is the whole ASGI application."""
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from api import contract, errors
+from api.cache_middleware import CacheMiddleware
+from api.door import BothSlashes, HeadAsGet, Net
+from api.routes import executions, health, tasks, workflows
+from engine.service import WorkflowService
+
+VERSION = "0.1.0"
+DESCRIPTION = """
+Define workflows, execute them durably, watch them.
+
+A workflow has tasks; executing it makes an execution, whose history is kept event by event. Paths work with and
+without a slash at the end. Every refusal is a problem (RFC 9457): `code` for programs, `detail` for people, and
+`errors` with a JSON pointer for each thing that is wrong.
+"""
+TAGS = [
+    {"name": "workflows", "description": "What is to be done: the editable template."},
+    {"name": "tasks", "description": "Its steps. sync ones run one after another, async ones beside the others."},
+    {"name": "executions", "description": "One run of a workflow, on an unchangeable version of it."},
+    {"name": "health", "description": "For whoever looks after this process."},
+]
+
+
+def build(service: WorkflowService) -> ASGIApp:
+    """Answers for `service`, which must outlive it."""
+    return HeadAsGet(CacheMiddleware(BothSlashes(Net(build_fastapi(service))), service.cache))
+
+
+def build_fastapi(service: WorkflowService) -> FastAPI:
+    """The application inside, without its cache."""
+    app = FastAPI(
+        title="Millrace",
+        version=VERSION,
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.service = service
+    for room in (workflows, tasks, executions, health):
+        app.include_router(room.router)
+    errors.install(app)
+    contract.install(app)
+    return app

@@ -1,0 +1,95 @@
+"""How a request is read: bodies by the engine's one strict decoder, unknown query parameters refused."""
+
+import difflib
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from engine import limits
+from engine.documents import decode_json, pointer
+from engine.errors import Invalid, TooLarge
+
+DRAINED = 4 * limits.DOCUMENT
+"""Bytes of a body that is too large that are still read, so that its sender gets to read the refusal."""
+
+
+class StrictRoute(APIRoute):
+    """A route whose body has passed `engine.documents.decode_json` before anything else sees it."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        known = frozenset(_query_names(self.dependant))
+        takes_body = self.body_field is not None
+
+        async def strict(request: Request) -> Response:
+            _refuse_unknown(request, known)
+            return await handle(await _decoded(request) if takes_body else request)
+
+        return strict
+
+
+class _Decoded(Request):
+    """A request whose body was read and decoded."""
+
+    def __init__(self, request: Request, raw: bytes, value: Any) -> None:
+        super().__init__(request.scope, request.receive)
+        self._raw = raw
+        self._value = value
+
+    async def body(self) -> bytes:
+        return self._raw
+
+    async def json(self) -> Any:
+        return self._value
+
+
+async def _decoded(request: Request) -> Request:
+    raw = await _read(request)
+    if not raw:
+        return _Decoded(request, b"", None)
+    _check_type(request.headers.get("content-type", ""))
+    return _Decoded(request, raw, decode_json(raw))
+
+
+async def _read(request: Request) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > DRAINED:
+            break
+        if size <= limits.DOCUMENT:
+            chunks.append(chunk)
+    if size > limits.DOCUMENT:
+        raise TooLarge(f"the body has more than {limits.DOCUMENT} bytes, which is the most that is accepted")
+    return b"".join(chunks)
+
+
+def _check_type(content_type: str) -> None:
+    kind, *parameters = (part.strip().lower() for part in content_type.split(";"))
+    is_json = kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+    charsets = [value.strip("\"'") for name, _, value in (p.partition("=") for p in parameters) if name == "charset"]
+    if not is_json or any(charset not in ("utf-8", "utf8", "us-ascii") for charset in charsets):
+        raise HTTPException(415)
+
+
+def _query_names(dependant: Dependant) -> Iterable[str]:
+    yield from (field.alias for field in dependant.query_params)
+    for inner in dependant.dependencies:
+        yield from _query_names(inner)
+
+
+def _refuse_unknown(request: Request, known: frozenset[str]) -> None:
+    if not request.scope["query_string"]:
+        return
+    for name in request.query_params:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            there = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(sorted(known)) or 'none'}"
+            message = f"there is no query parameter {name!r}; {there}"
+            raise Invalid(message, pointer=pointer(name), code="unknown_parameter")

@@ -1,0 +1,125 @@
+"""What the OpenAPI document says beyond what FastAPI knows: our answers, our refusals, their headers and links."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from api import answers
+from api.errors import PROBLEM_JSON, RETRY_AFTER, Problem
+from engine.service import Health
+
+_REF = "#/components/schemas/{name}"
+_KINDS = (
+    Problem,
+    Health,
+    answers.WorkflowAnswer,
+    answers.StartedAnswer,
+    answers.ExecutionAnswer,
+    answers.ExecutionPage,
+    answers.EventPage,
+    answers.CancelAnswer,
+    answers.SignalAnswer,
+    answers.PingAnswer,
+)
+_REASONS = {
+    404: "There is no such thing.",
+    409: "Not possible in the present state.",
+    413: "Larger than a written limit.",
+    415: "The body is not application/json in UTF-8.",
+    422: "Not acceptable as it is; `errors` says where.",
+    429: "Too much at once; come back after `Retry-After` seconds.",
+    503: "A server that is needed does not answer; come back after `Retry-After` seconds.",
+}
+_HEADERS: dict[str, dict[str, Any]] = {
+    "Location": {"description": "Where it is found.", "schema": {"type": "string", "format": "uri-reference"}},
+    "X-Total-Count": {"description": "How many there are in all.", "schema": {"type": "integer", "minimum": 0}},
+    "Link": {"description": "The next page, `rel=next`; absent on the last.", "schema": {"type": "string"}},
+    "Idempotency-Replayed": {
+        "description": "`true`: the key was known, and this is what was started then.",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
+    "Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "examples": [int(RETRY_AFTER)]}},
+    "ETag": {"description": "Send it as `If-None-Match` to get 304.", "schema": {"type": "string"}},
+    "X-Cache": {"description": "`hit` or `miss`.", "schema": {"type": "string", "enum": ["hit", "miss"]}},
+}
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+def answer(
+    status: int,
+    description: str,
+    kind: type[msgspec.Struct] | None = None,
+    *,
+    many: bool = False,
+    headers: tuple[str, ...] = (),
+    links: Mapping[str, Any] | None = None,
+) -> Responses:
+    """One documented answer; `kind` is one of the structs that are sent."""
+    documented: dict[str, Any] = {"description": description}
+    if kind is not None:
+        schema: dict[str, Any] = {"$ref": _REF.format(name=kind.__name__)}
+        documented["content"] = {"application/json": {"schema": {"type": "array", "items": schema} if many else schema}}
+    if headers:
+        documented["headers"] = {name: _HEADERS[name] for name in headers}
+    if links:
+        documented["links"] = dict(links)
+    return {status: documented}
+
+
+def cached(
+    description: str, kind: type[msgspec.Struct], *, many: bool = False, headers: tuple[str, ...] = ()
+) -> Responses:
+    """An answer that the response cache may give, and the 304 that goes with its ETag."""
+    headers = (*headers, "ETag", "X-Cache")
+    return answer(200, description, kind, many=many, headers=headers) | answer(
+        304, "Not changed since `If-None-Match`.", headers=("ETag", "X-Cache")
+    )
+
+
+def refusals(*statuses: int) -> Responses:
+    """Documented problems; every operation has 422 and 503."""
+    return {status: _refusal(status) for status in sorted({*statuses, 422, 503})}
+
+
+def link(operation: str, **parameters: str) -> dict[str, Any]:
+    """An OpenAPI link to `operation`; parameters are runtime expressions."""
+    return {"operationId": operation, "parameters": parameters}
+
+
+def install(app: FastAPI) -> None:
+    """Makes `app.openapi()` answer the whole contract."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(
+        title=app.title,
+        version=app.version,
+        description=app.description,
+        routes=app.routes,
+        tags=app.openapi_tags,
+    )
+    _, components = msgspec.json.schema_components(_KINDS, ref_template=_REF)
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    schemas.update(components)
+    return document
+
+
+def _refusal(status: int) -> dict[str, Any]:
+    documented: dict[str, Any] = {
+        "description": _REASONS[status],
+        "content": {PROBLEM_JSON: {"schema": {"$ref": _REF.format(name=Problem.__name__)}}},
+    }
+    if status in (429, 503):
+        documented["headers"] = {"Retry-After": _HEADERS["Retry-After"]}
+    return documented

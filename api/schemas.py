@@ -1,0 +1,257 @@
+"""The bodies that are accepted. Strict: no field beyond these, no value bent into a type."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from engine import limits
+from engine.model import DEFAULT_NAMESPACE, RetryPolicy
+from engine.ports import NewTask, NewWorkflow
+
+
+def _no_default(schema: dict[str, Any]) -> None:
+    schema.pop("default", None)
+
+
+def _given() -> Any:
+    """A field that may be left out, and is then left as it is."""
+    return Field(default=None, json_schema_extra=_no_default)
+
+
+Name = Annotated[str, Field(min_length=1, max_length=limits.NAME, pattern=r"\S", description="What people call it.")]
+Description = Annotated[str, Field(max_length=limits.DESCRIPTION, description="What it is for.")]
+WorkflowKey = Annotated[
+    str,
+    Field(
+        max_length=limits.NAME,
+        pattern=r"^[A-Za-z0-9_.-]*[A-Za-z_.-][A-Za-z0-9_.-]*$",
+        description="A unique word to call it by in place of the id; not digits alone.",
+        examples=["nightly-report"],
+    ),
+]
+TaskKey = Annotated[
+    str,
+    Field(
+        max_length=limits.NAME,
+        pattern=r"^[A-Za-z0-9_-]+$",
+        description="What templates and `depends_on` call it; unique in the workflow, made if left out.",
+        examples=["fetch"],
+    ),
+]
+Order = Annotated[
+    int,
+    Field(ge=-(2**31), le=2**31 - 1, description="Its place; after the last if left out.", examples=[1]),
+]
+ExecutionType = Annotated[
+    Literal["sync", "async"],
+    Field(description="sync: the next task waits for its end. async: it runs beside what follows."),
+]
+NodeType = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=limits.NAME,
+        description="What it does; left out: nothing, for `parameters.duration` seconds.",
+        examples=["http_request"],
+    ),
+]
+Parameters = Annotated[
+    dict[str, Any],
+    Field(
+        description="The config of its type. Strings may hold templates: {{input.x}}, {{tasks.key.output.y}}.",
+        examples=[{"duration": 1}],
+    ),
+]
+DependsOn = Annotated[
+    list[Annotated[str, Field(max_length=limits.NAME)]],
+    Field(max_length=limits.TASKS, description="Keys of tasks that must have ended before."),
+]
+When = Annotated[
+    bool | Annotated[str, Field(max_length=limits.TEMPLATE)],
+    Field(description="Whether it runs: true, false, or one template.", examples=["{{input.express}}"]),
+]
+Timeout = Annotated[
+    float, Field(gt=0, le=limits.DURATION, description="Seconds that one attempt may take.", examples=[30])
+]
+ExecutorName = Annotated[
+    str, Field(min_length=1, max_length=limits.NAME, description="Where it runs; left out: the default.")
+]
+OnError = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=limits.NAME,
+        description="When it has failed for good: `fail`, `continue`, or the key of the task that takes over.",
+    ),
+]
+
+
+class Strict(BaseModel):
+    """No unknown fields, no conversions."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class RetryBody(Strict):
+    """How often and when a failed attempt is tried again. Intervals are seconds."""
+
+    max_attempts: Annotated[int, Field(ge=1, le=10_000)] = 1
+    initial_interval: Annotated[float, Field(ge=0, le=31_536_000)] = 1.0
+    backoff_coefficient: Annotated[float, Field(ge=1, le=100)] = 2.0
+    maximum_interval: Annotated[float, Field(ge=0, le=31_536_000)] = 3600.0
+    jitter: Annotated[float, Field(ge=0, le=1, description="Lengthens a wait by up to this part of itself.")] = 0.0
+    non_retryable: Annotated[
+        list[Annotated[str, Field(max_length=limits.NAME)]],
+        Field(max_length=100, description="Error types that end the task at once."),
+    ] = []
+
+    def policy(self) -> RetryPolicy:
+        return RetryPolicy(
+            self.max_attempts,
+            float(self.initial_interval),
+            float(self.backoff_coefficient),
+            float(self.maximum_interval),
+            float(self.jitter),
+            tuple(self.non_retryable),
+        )
+
+
+class WorkflowBody(Strict):
+    """A workflow to be created."""
+
+    name: Name
+    description: Description | None = None
+    key: WorkflowKey | None = None
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"name": "Data Processing Workflow", "description": "Process and transform data files"}]
+        }
+    )
+
+    def new(self) -> NewWorkflow:
+        return NewWorkflow(DEFAULT_NAMESPACE, self.name, self.key, self.description)
+
+
+class WorkflowChanges(Strict):
+    """The fields to change; the others stay."""
+
+    name: Name = _given()
+    description: Description | None = _given()
+    key: WorkflowKey | None = _given()
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"description": "Every night at two"}]})
+
+    def changes(self) -> dict[str, Any]:
+        return self.model_dump(exclude_unset=True)
+
+
+class TaskBody(Strict):
+    """A task to be added."""
+
+    name: Name
+    description: Description | None = None
+    order: Order | None = None
+    execution_type: ExecutionType = "sync"
+    parameters: Parameters = {}
+    key: TaskKey | None = None
+    type: NodeType | None = None
+    depends_on: DependsOn = []
+    when: When = True
+    retry: RetryBody = RetryBody()
+    timeout: Timeout | None = None
+    executor: ExecutorName | None = None
+    on_error: OnError = "fail"
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "My Task",
+                    "description": "A simple task",
+                    "order": 1,
+                    "execution_type": "sync",
+                    "parameters": {},
+                }
+            ]
+        }
+    )
+
+    def new(self) -> NewTask:
+        return NewTask(
+            name=self.name,
+            key=self.key,
+            description=self.description,
+            order=self.order,
+            execution_type=self.execution_type,
+            type=self.type,
+            parameters=self.parameters,
+            depends_on=tuple(self.depends_on),
+            when=self.when,
+            retry=self.retry.policy(),
+            timeout=self.timeout,
+            executor=self.executor,
+            on_error=self.on_error,
+        )
+
+
+class TaskChanges(Strict):
+    """The fields to change; the others stay. `retry` is replaced as a whole."""
+
+    name: Name = _given()
+    description: Description | None = _given()
+    order: Order = _given()
+    execution_type: ExecutionType = _given()
+    parameters: Parameters = _given()
+    key: TaskKey = _given()
+    type: NodeType | None = _given()
+    depends_on: DependsOn = _given()
+    when: When = _given()
+    retry: RetryBody = _given()
+    timeout: Timeout | None = _given()
+    executor: ExecutorName | None = _given()
+    on_error: OnError = _given()
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"order": 2, "retry": {"max_attempts": 3}}]})
+
+    def changes(self) -> dict[str, Any]:
+        given: dict[str, Any] = {name: getattr(self, name) for name in self.model_fields_set}
+        if "retry" in given:
+            given["retry"] = self.retry.policy()
+        if "depends_on" in given:
+            given["depends_on"] = tuple(self.depends_on)
+        return given
+
+
+Labels = Annotated[
+    dict[
+        Annotated[str, Field(max_length=limits.NAME)],
+        Annotated[str, Field(max_length=limits.NAME)],
+    ],
+    Field(max_length=limits.LABELS, description="Words that go with the execution.", examples=[{"team": "data"}]),
+]
+
+
+class StartBody(Strict):
+    """What an execution is started with."""
+
+    input: Annotated[Any, Field(description="Any JSON; templates see it as {{input...}}.")] = None
+    labels: Labels = {}
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"input": {"customer": "CUST-789"}}]})
+
+
+class ParametersBody(Strict):
+    """What an execution is started with, in the other spelling."""
+
+    parameters: Annotated[dict[str, Any], Field(description="The input of the execution.")] = {}
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"parameters": {"order_id": "ORD-12345"}}]})
+
+
+class CancelBody(Strict):
+    """Why an execution is cancelled."""
+
+    reason: Annotated[str, Field(max_length=limits.DESCRIPTION, description="For the history.")] | None = None
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "the customer called"}]})
