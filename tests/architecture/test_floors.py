@@ -17,10 +17,14 @@ SABOTAGE = {
     "the engine knows no door, no database, no library of a plug-in": ("engine/states.py", "import sqlalchemy"),
     "a plug-in does not know its neighbours": ("nodes/delay.py", "import nodes.noop"),
     "only the doors speak gRPC": ("nodes/noop.py", "import grpc"),
+    "only the REST door knows FastAPI": ("commands/rest.py", "import fastapi"),
     "only storage speaks SQL": ("nodes/noop.py", "import sqlmodel"),
     "only egress calls out": ("nodes/http_request.py", "import aiohttp"),
     "only the cache speaks to Redis": ("nodes/noop.py", "import redis"),
 }
+
+BY_NOBODY = {"importlib.metadata", "importlib.resources"}
+"""Parts of importlib that import nothing."""
 
 
 def rooms() -> set[str]:
@@ -76,6 +80,6 @@ def imports_by_name(tree: ast.AST) -> bool:
             names = [node.module or ""]
         elif isinstance(node, ast.Name):
             names = [node.id]
-        if any(name.split(".")[0] in {"importlib", "__import__"} for name in names):
+        if any(name.split(".")[0] in {"importlib", "__import__"} and name not in BY_NOBODY for name in names):
             return True
     return False
