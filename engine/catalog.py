@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from engine.documents import check_value, pointer
-from engine.errors import Fault, MillraceError, TaskError
+from engine.documents import pointer
+from engine.errors import Fault, TaskError
 from engine.expressions.templates import has_template
-from engine.model import Completed, Outcome, TaskCall
+from engine.model import Outcome, TaskCall
 from engine.ports import NodeContext, NodeHandler
 
 _PLACE = re.compile(r" - at `\$(.*)`$")
@@ -78,17 +78,3 @@ def _fault(value: Any, kind: Any, where: str) -> list[Fault]:
         name = where.rpartition("/")[2]
         return [Fault(f"{name}: {_PLACE.sub('', text)}", where + pointer(*steps), "invalid_config")]
     return []
-
-
-def plain(outcome: Completed) -> Completed:
-    """The outcome with a plain, bounded JSON output. Raises `TaskError` if it cannot be one."""
-    try:
-        check_value(outcome.output)
-    except MillraceError:
-        try:
-            output = msgspec.to_builtins(outcome.output, str_keys=True)
-            check_value(output)
-        except (MillraceError, TypeError, ValueError, RecursionError) as error:
-            raise TaskError(f"the output is not plain JSON: {error}", type="bad_output", retryable=False) from None
-        return Completed(output, outcome.label)
-    return outcome

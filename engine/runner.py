@@ -7,16 +7,16 @@ and read again from the journal.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, assert_never
+from typing import Any
 
 import msgspec
 
 from engine import events as ev
 from engine import limits
-from engine.catalog import plain
 from engine.errors import TaskError
 from engine.graph import CompiledGraph, Vertex
-from engine.model import AwaitSignal, Completed, Failed, Failure, Result, Sleep, TaskCall
+from engine.model import Failed, Failure, Result, TaskCall
+from engine.outcomes import record_of, storable
 from engine.planner import chance, next_retry, plan
 from engine.ports import Append, NewExecution, Park, Signal
 from engine.slots import Slots
@@ -184,39 +184,23 @@ class Run:
             return
         del self.flying[key]
         self._spare += 1
-        match result:
-            case Completed():
-                self._complete(key, result, elapsed)
-            case Failed():
-                self._fail(key, result.error, result.retryable, elapsed)
-            case Sleep():
-                self._say(ev.TaskSleeping(key, result.seconds, result.until, result.output))
-            case AwaitSignal():
-                self._say(ev.TaskAwaiting(key, result.name, result.timeout))
-                self._deliver(result.name)
-            case _:
-                assert_never(result)
-
-    def _complete(self, key: str, outcome: Completed, elapsed: float) -> None:
+        if isinstance(result, Failed):
+            self._fail(key, result.error, result.retryable, elapsed)
+            return
         try:
-            outcome = plain(outcome)
-            event = ev.TaskCompleted(key, outcome.output, outcome.label, elapsed)
-            record = ev.encode(event)
-            if len(record.data) > limits.PAYLOAD:
-                message = f"the output has {len(record.data)} bytes as JSON; at most {limits.PAYLOAD} are allowed"
-                raise TaskError(message, type="output_too_large", retryable=False)
+            event, record = record_of(key, result, elapsed)
         except TaskError as error:
             self._fail(key, Failure(error.type, error.message, key), error.retryable, elapsed)
             return
-        self._events.append(event)
-        self._records.append(record)
-        apply(self.state, event)
+        self._record(event, record)
+        if isinstance(event, ev.TaskAwaiting):
+            self._deliver(event.name)
 
     def _fail(self, key: str, error: Failure, retryable: bool, elapsed: float) -> None:
         policy = self.state.graph.by_key[key].task.retry
         failures = self.state.tasks[key].failures + 1
         retry_in = next_retry(policy, failures, error, retryable, chance())
-        self._say(ev.TaskFailed(key, error, retry_in, elapsed))
+        self._say(ev.TaskFailed(key, storable(error, key), retry_in, elapsed))
 
     def _take_signal(self, signal: Signal) -> None:
         self._consumed.append(signal.id)
@@ -324,8 +308,11 @@ class Run:
         self._calls.append(call)
 
     def _say(self, event: ev.Event) -> None:
+        self._record(event, ev.encode(event))
+
+    def _record(self, event: ev.Event, record: ev.EventRecord) -> None:
         self._events.append(event)
-        self._records.append(ev.encode(event))
+        self._records.append(record)
         apply(self.state, event)
 
     # --- the append ---

@@ -5,7 +5,7 @@ from typing import Any
 
 from engine import events as ev
 from engine.graph import CompiledGraph
-from engine.model import AwaitSignal, Completed, Failed, Graph, Result, Sleep, TaskCall
+from engine.model import AwaitSignal, Completed, Failed, Failure, Graph, Result, Sleep, TaskCall
 from engine.planner import plan
 from engine.ports import Append, Park, Signal
 from engine.runner import Run, Step
@@ -147,7 +147,7 @@ class Journal:
             case T.RUNNING:
                 given = self.expected.pop(key)
                 assert isinstance(given, Failed)
-                assert event.error == given.error
+                assert event.error == Failure(given.error.type, given.error.message, key)
                 policy = before.tasks[key].retry
                 bounds = retry_bounds(policy, before.failures(key) + 1, given.error, given.retryable)
                 assert (event.retry_in is None) == (bounds is None)

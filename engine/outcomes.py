@@ -1,0 +1,131 @@
+"""What an executor reports, made fit for the journal.
+
+Handlers are other people's code: an outcome may be none, hold what is not JSON, change after it was given, or be
+larger than a limit. What is wrong with it is a failure of the attempt, never of the engine.
+"""
+
+import math
+from typing import Any, assert_never
+
+import msgspec
+
+from engine import events as ev
+from engine import limits
+from engine.documents import check_value
+from engine.errors import MillraceError, TaskError
+from engine.graph import ERROR_LABEL
+from engine.model import AwaitSignal, Completed, Failure, Outcome, Sleep
+
+LAST_MOMENT = 253_402_300_799.0
+"""The end of the year 9999: what a time on the wire can say."""
+_OUTCOMES: tuple[type, ...] = (Completed, Sleep, AwaitSignal)
+ERROR_TEXT = 10_000
+"""Characters of an error's type and message that are kept."""
+
+
+def record_of(key: str, outcome: Outcome, elapsed: float) -> tuple[ev.Event, ev.EventRecord]:
+    """The event that says `outcome`, and its stored form. Raises `TaskError`, not retryable, if it cannot be stored."""
+    event = _event_of(key, outcome, elapsed)
+    record = ev.encode(event)
+    if len(record.data) > limits.PAYLOAD:
+        message = f"the output has {len(record.data)} bytes as JSON; at most {limits.PAYLOAD} are allowed"
+        raise _bad(message, "output_too_large")
+    return event, record
+
+
+def _event_of(key: str, outcome: Outcome, elapsed: float) -> ev.Event:
+    if not isinstance(outcome, _OUTCOMES):
+        what = type(outcome).__name__
+        raise _bad(f"the node returned {what}, not an outcome (Completed, Sleep or AwaitSignal)", "bad_outcome")
+    match outcome:
+        case Completed(output=output, label=label):
+            return ev.TaskCompleted(key, _value(output), _label(label), _elapsed(elapsed))
+        case Sleep(seconds=seconds, until=until, output=output):
+            seconds = _number(seconds, "Sleep.seconds", limits.DURATION)
+            return ev.TaskSleeping(key, seconds, None if until is None else _moment(until), _value(output))
+        case AwaitSignal(name=name, timeout=timeout):
+            patience = None if timeout is None else _number(timeout, "AwaitSignal.timeout", limits.DURATION)
+            return ev.TaskAwaiting(key, _name(name), patience)
+        case _:
+            assert_never(outcome)
+
+
+def storable(error: Failure, task: str) -> Failure:
+    """`error` as text that can be encoded, within its bound."""
+    return Failure(_text(error.type), _text(error.message), task)
+
+
+def _text(value: Any) -> str:
+    text = str(value)[:ERROR_TEXT]
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _value(output: Any) -> Any:
+    """A copy, so that a handler that goes on changing what it returned does not change what was recorded."""
+    if output is None:
+        return None
+    try:
+        plain = msgspec.to_builtins(output, str_keys=True, enc_hook=_plain_scalar)
+        try:
+            check_value(plain)
+        except MillraceError:
+            plain = _lists(plain)
+            check_value(plain)
+    except (MillraceError, TypeError, ValueError, RecursionError) as error:
+        raise _bad(f"the output is not plain JSON: {error}", "bad_output") from None
+    return plain
+
+
+def _plain_scalar(value: Any) -> Any:
+    """Numbers and texts of other libraries are subclasses of ours."""
+    for kind in (int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    raise TypeError(f"{type(value).__name__} is not a JSON value")
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _lists(child) for key, child in value.items()}
+    return [_lists(child) for child in value] if isinstance(value, list | tuple) else value
+
+
+def _label(label: Any) -> str | None:
+    if label is None:
+        return None
+    if label == ERROR_LABEL:
+        raise _bad(f"the label {ERROR_LABEL!r} is the engine's own", "bad_outcome")
+    return _name(label)
+
+
+def _name(name: Any) -> str:
+    if type(name) is not str or not 0 < len(name) <= limits.NAME or not _encodable(name):
+        raise _bad(f"a label or signal is named by a text of 1 to {limits.NAME} characters", "bad_outcome")
+    return name
+
+
+def _encodable(text: str) -> bool:
+    try:
+        check_value(text)
+    except MillraceError:
+        return False
+    return True
+
+
+def _number(value: Any, what: str, most: float) -> float:
+    if isinstance(value, int | float) and 0 <= value <= most:
+        return float(value)
+    raise _bad(f"{what} is a number between 0 and {most:g}, not {value!r:.100}", "bad_outcome")
+
+
+def _moment(value: Any) -> float:
+    before = isinstance(value, int | float) and math.isfinite(value) and value < 0
+    return 0.0 if before else _number(value, "Sleep.until", LAST_MOMENT)
+
+
+def _elapsed(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) and 0 <= value <= limits.DURATION else 0.0
+
+
+def _bad(message: str, kind: str) -> TaskError:
+    return TaskError(message, type=kind, retryable=False)
