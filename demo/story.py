@@ -13,7 +13,7 @@ def tasks(base_url: str) -> list[dict[str, Any]]:
 
     rows: list[dict[str, Any]] = [
         {"key": "order", "type": "set", "parameters": {"id": "{{input.order_id}}", "first": "{{input.items[0]}}"}},
-        {"key": "catalog", "execution_type": "async", **http("GET", "/workflows/", query={"limit": 5})},
+        {"key": "catalog", "execution_type": "async", **http("GET", "/executions", query={"limit": 1})},
         {"key": "health", "execution_type": "async", **http("GET", "/health")},
         {"key": "reserve", "execution_type": "async", "parameters": {"duration": 1.2, "sku": "{{input.items[0].sku}}"}},
         {"key": "invoice", "execution_type": "async", "parameters": {"duration": 0.9}},

@@ -9,7 +9,7 @@ WIDTH = 44
 
 def draw(steps: list[dict[str, Any]]) -> str:
     """A bar per task over real time; bars above each other overlapped."""
-    spans = [(step, _epoch(step["started_at"]), _epoch(step["ended_at"])) for step in steps if step["started_at"]]
+    spans = [(step, _epoch(step["started_at"]), _epoch(step["completed_at"])) for step in steps if step["started_at"]]
     begin = min(start for _, start, _ in spans)
     length = max(end for _, _, end in spans) - begin or 1.0
     lines = []
@@ -23,7 +23,7 @@ def draw(steps: list[dict[str, Any]]) -> str:
 
 def overlapping(steps: list[dict[str, Any]]) -> bool:
     """Whether any two tasks ran at the same time for a tenth of a second or more."""
-    spans = sorted((_epoch(s["started_at"]), _epoch(s["ended_at"])) for s in steps if s["started_at"])
+    spans = sorted((_epoch(s["started_at"]), _epoch(s["completed_at"])) for s in steps if s["started_at"])
     return any(b[0] + 0.1 <= a[1] for a, b in pairwise(spans))
 
 

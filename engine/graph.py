@@ -47,10 +47,13 @@ class CompiledGraph:
         for edge in graph.edges:
             out[index[edge.source]].append((edge.label, index[edge.target]))
             self.indegree[index[edge.target]] += 1
+        place = {key: i for i, key in enumerate(presentation.order)}
+        places = [place.get(task.key, len(place)) for task in graph.tasks]
+        for targets in out:
+            targets.sort(key=lambda edge: places[edge[1]])
         self.vertices = tuple(Vertex(i, task, tuple(out[i])) for i, task in enumerate(graph.tasks))
         self.by_key = {vertex.key: vertex for vertex in self.vertices}
-        place = {key: i for i, key in enumerate(presentation.order)}
-        order = sorted(self.vertices, key=lambda v: (place.get(v.key, len(place)), v.index))
+        order = sorted(self.vertices, key=lambda v: places[v.index])
         self.presentation = presentation
         self.display_order = tuple(v.key for v in order)
         self.roots = tuple(v.index for v in order if not self.indegree[v.index])

@@ -25,5 +25,5 @@ def test_tasks_in_a_row_do_not_overlap() -> None:
     row = [("10:00:00", "10:00:01"), ("10:00:01", "10:00:02")]
     beside = [("10:00:00", "10:00:01"), ("10:00:00.5", "10:00:02")]
     for spans, overlap in ((row, False), (beside, True)):
-        steps = [{"started_at": f"2026-01-01T{a}Z", "ended_at": f"2026-01-01T{b}Z"} for a, b in spans]
+        steps = [{"started_at": f"2026-01-01T{a}Z", "completed_at": f"2026-01-01T{b}Z"} for a, b in spans]
         assert timeline.overlapping(steps) is overlap
