@@ -124,7 +124,8 @@ def _moment(value: Any) -> float:
 
 
 def _elapsed(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) and 0 <= value <= limits.DURATION else 0.0
+    """Microseconds are enough."""
+    return round(float(value), 6) if isinstance(value, int | float) and 0 <= value <= limits.DURATION else 0.0
 
 
 def _bad(message: str, kind: str) -> TaskError:
