@@ -22,7 +22,7 @@ def parse_path(text: str) -> tuple[Segment, ...]:
         match = _SEGMENT.match(dotted, position)
         if match is None or (not segments and match.group(1) is None):
             column = max(position, 1)
-            raise Invalid(f"cannot read the path {text!r} at column {column}; write it like input.order.items[0]")
+            raise Invalid(f"cannot read the path {text[:200]!r} at column {column}; write it like input.order.items[0]")
         segments.append(_segment(match))
         position = match.end()
     if len(segments) > MAX_SEGMENTS:

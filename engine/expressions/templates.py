@@ -1,10 +1,10 @@
 """A JSON value with `{{ }}` in its strings, compiled to one closure that renders it.
 
 A string that is one template keeps the type of what it names; other strings are joined as text (numbers,
-objects and lists as JSON). Rendering copies containers, so nothing rendered shares state with the journal.
+objects and lists as JSON). Rendering copies containers, so nothing rendered shares state with the journal, and
+spends a budget of `limits.PAYLOAD`, so that a small template cannot multiply a large value.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -16,7 +16,6 @@ from engine.errors import Fault, Invalid, TaskError
 from engine.expressions.paths import Segment, parse_path
 
 _encode = msgspec.json.Encoder().encode
-_TEMPLATE = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _MISSING = object()
 INPUT_ROOTS = frozenset({"input", "payload", "data", "parameters"})
 TASK_FIELDS = ("output", "status", "error")
@@ -38,19 +37,24 @@ class Scope(Protocol):
     tasks: Mapping[str, TaskScope]
 
 
-Render = Callable[[Any], Any]
-"""Renders against a `Scope`; raises `TaskError` (not retryable) when a value is not there or too large."""
+Budget = list[int]
+"""One number: what a rendering may still produce, in bytes of JSON at the least."""
+Render = Callable[[Any, Budget], Any]
 
 
 class Template:
-    """A compiled value: `render`, the task keys it refers to with their pointers, and whether it has any `{{ }}`."""
+    """A compiled value: the task keys it refers to with their pointers, and whether it has any `{{ }}`."""
 
-    __slots__ = ("constant", "references", "render")
+    __slots__ = ("_render", "constant", "references")
 
     def __init__(self, render: Render, references: dict[str, str], constant: bool) -> None:
-        self.render = render
+        self._render = render
         self.references = references
         self.constant = constant
+
+    def render(self, scope: Any) -> Any:
+        """The value for a `Scope`. Raises `TaskError` (not retryable) when a part is not there, or it is too large."""
+        return self._render(scope, [limits.PAYLOAD])
 
 
 class _Compiler:
@@ -66,7 +70,7 @@ class _Compiler:
             return _render_object({k: self.value(v, where + pointer(k)) for k, v in value.items()})
         if isinstance(value, list):
             return _render_list([self.value(v, where + pointer(i)) for i, v in enumerate(value)])
-        return lambda scope: value
+        return lambda scope, budget: value
 
     def text(self, text: str, where: str) -> Render:
         self.templates += 1
@@ -80,13 +84,15 @@ class _Compiler:
 
     def pieces(self, text: str, where: str) -> Iterator[str | Render]:
         position = 0
-        for match in _TEMPLATE.finditer(text):
-            if match.start() > position:
-                yield text[position : match.start()]
-            yield self.path(match.group(1).strip(), where)
-            position = match.end()
-        if "{{" in text[position:]:
-            self.faults.append(Fault("a template begins with {{ and does not end with }}", where, "template"))
+        while (begin := text.find("{{", position)) >= 0:
+            end = text.find("}}", begin + 2)
+            if end < 0:
+                self.faults.append(Fault("a template begins with {{ and does not end with }}", where, "template"))
+                break
+            if begin > position:
+                yield text[position:begin]
+            yield self.path(text[begin + 2 : end].strip(), where)
+            position = end + 2
         if position < len(text):
             yield text[position:]
 
@@ -97,14 +103,14 @@ class _Compiler:
             self.faults.append(Fault(error.message, where, "template"))
             return _nothing
         if root in INPUT_ROOTS:
-            return _walk(lambda scope: scope.input, tuple(rest), text)
+            return _walk(_input, tuple(rest), text)
         if root == "execution" and rest == ["id"]:
-            return lambda scope: scope.execution_id
+            return lambda scope, budget: scope.execution_id
         if root == "tasks" and len(rest) >= 2 and isinstance(rest[0], str) and rest[1] in TASK_FIELDS:
             self.references.setdefault(rest[0], where)
             return _walk(_task_field(rest[0], str(rest[1])), tuple(rest[2:]), text)
         hint = "use input.…, tasks.<key>.output.…, tasks.<key>.status, tasks.<key>.error or execution.id"
-        self.faults.append(Fault(f"unknown path {text!r} in a template; {hint}", where, "template_unknown_path"))
+        self.faults.append(Fault(f"unknown path {text[:200]!r} in a template; {hint}", where, "template_unknown_path"))
         return _nothing
 
 
@@ -124,27 +130,35 @@ def has_template(value: Any) -> bool:
     return isinstance(value, list) and any(has_template(child) for child in value)
 
 
-def _nothing(scope: Scope) -> None:
+def _nothing(scope: Scope, budget: Budget) -> None:
     return None
+
+
+def _input(scope: Scope) -> Any:
+    return scope.input
 
 
 def _render_object(children: dict[str, Render]) -> Render:
     items = tuple(children.items())
-    return lambda scope: {key: render(scope) for key, render in items}
+    return lambda scope, budget: {key: render(scope, budget) for key, render in items}
 
 
 def _render_list(children: list[Render]) -> Render:
-    return lambda scope: [render(scope) for render in children]
+    return lambda scope, budget: [render(scope, budget) for render in children]
 
 
 def _render_text(pieces: list[str | Render]) -> Render:
-    def render(scope: Scope) -> str:
-        text = "".join(piece if isinstance(piece, str) else _as_text(piece(scope)) for piece in pieces)
-        if len(text) > limits.PAYLOAD:
-            raise TaskError(
-                f"a rendered string has more than {limits.PAYLOAD} characters", type="template", retryable=False
-            )
-        return text
+    def render(scope: Scope, budget: Budget) -> str:
+        left = budget[0]
+        parts = []
+        for piece in pieces:
+            part = piece if isinstance(piece, str) else _as_text(piece(scope, [left]))
+            left -= len(part)
+            if left < 0:
+                raise _too_large()
+            parts.append(part)
+        budget[0] = left
+        return "".join(parts)
 
     return render
 
@@ -153,7 +167,7 @@ def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else _encode(value).decode()
 
 
-def _task_field(key: str, field: str) -> Render:
+def _task_field(key: str, field: str) -> Callable[[Scope], Any]:
     def get(scope: Scope) -> Any:
         task = scope.tasks.get(key)
         value = None if task is None else getattr(task, field)
@@ -162,14 +176,17 @@ def _task_field(key: str, field: str) -> Render:
     return get
 
 
-def _walk(root: Render, path: tuple[Segment, ...], text: str) -> Render:
-    def render(scope: Scope) -> Any:
+def _walk(root: Callable[[Scope], Any], path: tuple[Segment, ...], text: str) -> Render:
+    def render(scope: Scope, budget: Budget) -> Any:
         value = root(scope)
         for segment in path:
             value = _step(value, segment)
             if value is _MISSING:
                 raise TaskError(f"no value at {text!r} (segment {segment!r})", type="template", retryable=False)
-        return _copy(value)
+        value = _copy(value, budget)
+        if budget[0] < 0:
+            raise _too_large()
+        return value
 
     return render
 
@@ -183,9 +200,19 @@ def _step(value: Any, segment: Segment) -> Any:
     return _MISSING
 
 
-def _copy(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _copy(child) for key, child in value.items()}
-    if isinstance(value, list):
-        return [_copy(child) for child in value]
+def _copy(value: Any, budget: Budget) -> Any:
+    """Spends no more than the value has bytes as JSON."""
+    if isinstance(value, str):
+        budget[0] -= len(value)
+    elif isinstance(value, dict):
+        budget[0] -= 2 * len(value)
+        return {key: _copy(child, budget) for key, child in value.items()}
+    elif isinstance(value, list):
+        budget[0] -= 2 * len(value)
+        return [_copy(child, budget) for child in value]
     return value
+
+
+def _too_large() -> TaskError:
+    message = f"the templates of this task render to more than {limits.PAYLOAD} bytes"
+    return TaskError(message, type="template", retryable=False)
