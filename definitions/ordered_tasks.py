@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from engine.documents import pointer
 from engine.errors import Fault, InvalidWorkflow
-from engine.graph import ERROR_LABEL, suggestion
+from engine.graph import ERROR_LABEL, HINTS, suggestion
 from engine.model import DraftTask, Edge, Graph, Presentation, Task, Workflow
 from engine.ports import Definition
 
@@ -49,11 +49,12 @@ def _faults(row: DraftTask, pointers: dict[str, str]) -> list[Fault]:
     where = pointers[row.key]
     faults = []
     if row.execution_type not in KINDS:
-        message = f"execution_type is sync or async, not {row.execution_type!r}"
+        message = f"execution_type is sync or async, not {row.execution_type!r:.100}"
         faults.append(Fault(message, f"{where}/execution_type", "invalid_value"))
     for index, key in enumerate(row.depends_on):
         if key not in pointers:
-            message = f"depends_on names the task {key!r}, which does not exist{suggestion(key, pointers)}"
+            hint = suggestion(key, pointers) if len(faults) < HINTS else ""
+            message = f"depends_on names the task {key!r}, which does not exist{hint}"
             faults.append(Fault(message, f"{where}/depends_on/{index}", "unknown_task"))
     return faults
 

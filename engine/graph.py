@@ -5,6 +5,7 @@ Nothing above the dialects knows how a graph was written; this module knows noth
 
 import difflib
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
@@ -14,11 +15,16 @@ from engine import limits
 from engine.documents import canonical_json, pointer
 from engine.errors import Fault
 from engine.expressions.templates import Template, compile_template
-from engine.model import Graph, Presentation, Task
+from engine.model import Edge, Graph, Presentation, Record, RetryPolicy, Task
 from engine.ports import Compiled, Definition
 
 ERROR_LABEL = "@error"
 """The label of an edge that is taken only when its source failed for good and `on_error` names the target."""
+
+HINTS = 20
+"""Faults of one kind that get a suggestion; looking for one among many tasks takes milliseconds."""
+CHOICES = 1_000
+"""Names among which a suggestion is looked for."""
 
 
 class Vertex:
@@ -62,11 +68,29 @@ class CompiledGraph:
 
 def canonical(graph: Graph) -> bytes:
     """The canonical JSON: defaults omitted, tasks by key, edges sorted and without repetition, format inside."""
-    ordered = Graph(
-        tuple(sorted(graph.tasks, key=lambda task: task.key)),
-        tuple(sorted(set(graph.edges), key=lambda edge: (edge.source, edge.target, edge.label or ""))),
-    )
-    return canonical_json({"format": graph.format, **msgspec.to_builtins(ordered)})
+    edges = sorted(set(graph.edges), key=lambda edge: (edge.source, edge.target, edge.label is not None, edge.label))
+    content: dict[str, Any] = {"format": graph.format}
+    if graph.tasks:
+        content["tasks"] = [_task_content(task) for task in sorted(graph.tasks, key=lambda task: task.key)]
+    if edges:
+        content["edges"] = [_content(edge, _EDGE) for edge in edges]
+    return canonical_json(content)
+
+
+_TASK, _RETRY, _EDGE = Task(""), RetryPolicy(), Edge("", "")
+
+
+def _task_content(task: Task) -> dict[str, Any]:
+    content = _content(task, _TASK)
+    if "retry" in content:
+        content["retry"] = _content(task.retry, _RETRY)
+    return content
+
+
+def _content(record: Record, default: Record) -> dict[str, Any]:
+    """Defaults are told by value: msgspec's `omit_defaults` asks for identity, which differs from place to place."""
+    given = {name: getattr(record, name) for name in record.__struct_fields__}
+    return {name: value for name, value in given.items() if value != getattr(default, name)}
 
 
 def compile_definition(definition: Definition) -> Compiled:
@@ -102,15 +126,39 @@ def check(definition: Definition, nodes: NodeTypes) -> list[Fault]:
     graph = definition.graph
     if len(graph.tasks) > limits.TASKS:
         return [Fault(f"a workflow has at most {limits.TASKS} tasks, this one has {len(graph.tasks)}", "/tasks")]
-    faults: list[Fault] = []
+    faults = _check_keys(definition)
+    if faults:
+        return faults
     for task in graph.tasks:
         faults.extend(_check_task(task, definition, nodes))
     cycle = find_cycle(graph)
     if cycle:
         where = definition.pointers.get(cycle[0], "") + pointer(*filter(None, [definition.edge_field]))
-        faults.append(Fault(f"the tasks depend on each other in a cycle: {' -> '.join(cycle)}", where, "cycle"))
+        shown = " -> ".join(cycle if len(cycle) <= 20 else [*cycle[:10], f"… {len(cycle) - 13} more …", *cycle[-3:]])
+        faults.append(Fault(f"the tasks depend on each other in a cycle: {shown}", where, "cycle"))
     else:
         faults.extend(_check_references(definition))
+    return faults
+
+
+def _check_keys(definition: Definition) -> list[Fault]:
+    """What every later check takes for granted: keys are unique, and edges lead from task to task."""
+    counts = Counter(task.key for task in definition.graph.tasks)
+    faults = [
+        Fault(
+            f"{count} tasks have the key {key!r}; a key names one task",
+            definition.pointers.get(key, ""),
+            "duplicate_key",
+        )
+        for key, count in counts.items()
+        if count > 1
+    ]
+    ends = dict.fromkeys(end for edge in definition.graph.edges for end in (edge.source, edge.target))
+    faults += [
+        Fault(f"an edge names the task {end!r}, which does not exist", "", "unknown_task")
+        for end in ends
+        if end not in counts
+    ]
     return faults
 
 
@@ -119,13 +167,13 @@ def _check_task(task: Task, definition: Definition, nodes: NodeTypes) -> list[Fa
     field = f"{where}/{definition.config_field}"
     faults: list[Fault] = []
     if task.type not in nodes.types():
-        message = f"unknown node type {task.type!r}{suggestion(task.type, nodes.types())}"
+        message = f"unknown node type {task.type!r:.100}{suggestion(task.type, nodes.types())}"
         faults.append(Fault(message, f"{where}/type", "unknown_node_type"))
     else:
         faults.extend(nodes.config_faults(task.type, task.config, field))
     faults.extend(compile_template(task.config, field)[1])
     if task.executor is not None and task.executor not in nodes.executors():
-        message = f"unknown executor {task.executor!r}{suggestion(task.executor, nodes.executors())}"
+        message = f"unknown executor {task.executor!r:.100}{suggestion(task.executor, nodes.executors())}"
         faults.append(Fault(message, f"{where}/executor", "unknown_executor"))
     if task.timeout is not None and not 0 < task.timeout <= limits.DURATION:
         faults.append(Fault("a timeout is in seconds, above 0 and at most a year", f"{where}/timeout", "out_of_range"))
@@ -137,7 +185,7 @@ def _check_task(task: Task, definition: Definition, nodes: NodeTypes) -> list[Fa
             faults.append(Fault(message, f"{where}/when", "invalid_condition"))
     if task.on_error not in ("fail", "continue") and task.on_error not in definition.pointers:
         message = (
-            f"`on_error` is fail, continue, or the key of a task; there is no task {task.on_error!r}, add it first"
+            f"`on_error` is fail, continue, or the key of a task; there is no task {task.on_error!r:.100}, add it first"
         )
         faults.append(Fault(message, f"{where}/on_error", "unknown_task"))
     return faults
@@ -146,7 +194,7 @@ def _check_task(task: Task, definition: Definition, nodes: NodeTypes) -> list[Fa
 def _check_references(definition: Definition) -> list[Fault]:
     ancestors = _ancestors(definition.graph)
     place = {task.key: i for i, task in enumerate(definition.graph.tasks)}
-    faults = []
+    faults: list[Fault] = []
     for task in definition.graph.tasks:
         where = definition.pointers.get(task.key, "")
         template = compile_template(task.config, f"{where}/{definition.config_field}")[0]
@@ -155,7 +203,8 @@ def _check_references(definition: Definition) -> list[Fault]:
             references |= compile_template(task.when, f"{where}/when")[0].references
         for key, place_of in references.items():
             if key not in place:
-                message = f"a template refers to the task {key!r}, which does not exist{suggestion(key, place)}"
+                hint = suggestion(key, place) if len(faults) < HINTS else ""
+                message = f"a template refers to the task {key!r}, which does not exist{hint}"
                 faults.append(Fault(message, place_of, "template_unknown_task"))
             elif not ancestors[task.key] >> place[key] & 1:
                 message = f"a template refers to {key!r}, which need not have ended by then; add depends_on: [{key!r}]"
@@ -166,7 +215,7 @@ def _check_references(definition: Definition) -> list[Fault]:
 def suggestion(word: str, known: Iterable[str]) -> str:
     """`, did you mean 'x'?`, or the list of what there is."""
     choices = sorted(known)
-    close = difflib.get_close_matches(word, choices, 1)
+    close = difflib.get_close_matches(word, choices, 1) if len(choices) <= CHOICES else []
     if close:
         return f", did you mean {close[0]!r}?"
     return f"; there are: {', '.join(choices)}" if 0 < len(choices) <= 20 else ""
