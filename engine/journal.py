@@ -114,6 +114,7 @@ class WriteQueue:
         try:
             committed = await self._insist(lease, [item.append for item in batch])
         except LeaseLost as error:
+            log.warning("writes of a lost lease were refused", lease=lease, items=len(batch))
             self._tell(batch, error)
             if lease == self._lease and not self._broken:
                 self.lose()
