@@ -35,8 +35,9 @@ class Catalog:
         return self._executors
 
     def is_blocking(self, type: str) -> bool:  # noqa: A002
-        """Whether the handler of `type` must run in a thread."""
-        return self._handlers[type].blocking
+        """Whether the handler of `type` must run in a thread; False for a type that this process does not have."""
+        handler = self._handlers.get(type)
+        return handler is not None and handler.blocking
 
     def config_faults(self, type: str, config: Mapping[str, Any], where: str) -> list[Fault]:  # noqa: A002
         """What is wrong with a config before it is rendered; values with templates are left to the run."""
