@@ -4,6 +4,7 @@ It looks at `state.ready` only, so its cost does not grow with the graph. The ca
 applies them and plans again, until there is nothing to decide.
 """
 
+import math
 import random
 from typing import NamedTuple
 
@@ -76,11 +77,10 @@ def next_retry(policy: RetryPolicy, failures: int, error: Failure, retryable: bo
     """Seconds until the attempt after `failures` failed ones, or None: no more. `chance` in [0, 1) is the jitter's."""
     if not retryable or failures >= policy.max_attempts or error.type in policy.non_retryable:
         return None
-    exponent = min(failures - 1, 1000)
     try:
-        interval = policy.initial_interval * policy.backoff_coefficient**exponent
+        interval = policy.initial_interval * float(policy.backoff_coefficient) ** (failures - 1)
     except OverflowError:
-        interval = policy.maximum_interval
+        interval = math.inf if policy.initial_interval else 0.0
     interval = min(interval, policy.maximum_interval)
     return interval * (1 + policy.jitter * chance)
 
