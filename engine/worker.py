@@ -14,10 +14,11 @@ import structlog
 
 from engine.dbclock import DatabaseClock
 from engine.errors import Exhausted, LeaseLost, MillraceError, Refused, StoreUnavailable
+from engine.events import StoredEvent
 from engine.failpoints import hit
 from engine.journal import WriteQueue
 from engine.library import Entry, Library
-from engine.model import ExecutionRow, Result, TaskCall
+from engine.model import ExecutionRow, Failed, Failure, Result, TaskCall
 from engine.ports import WHOLE_HISTORY, Append, Committed, Executor, NewExecution, Park, Signal, Store
 from engine.progress import Progress
 from engine.runner import Run, Step
@@ -185,11 +186,21 @@ class Worker:
             return
         hit("load.after")
         for row in rows:
-            run = self._new_run(row.id, entries[row.version_id], row)
-            run.load(histories.get(row.id, []), now)
+            self._admit(row, entries, histories.get(row.id, []), now)
         self.take_signals(inbox)
         for row in rows:
-            self._mark(self.runs[row.id])
+            if row.id in self.runs:
+                self._mark(self.runs[row.id])
+
+    def _admit(self, row: ExecutionRow, entries: Mapping[int, Entry], history: list[StoredEvent], now: float) -> None:
+        """One that cannot be read harms no other; it stays ours, and untouched, until this lease ends."""
+        try:
+            self._new_run(row.id, entries[row.version_id], row).load(history, now)
+        except Exception:
+            log.exception("execution cannot be read; it is left alone", execution=row.id)
+            run = self.runs.pop(row.id, None)
+            if run is not None:
+                run.drop()
 
     def _new_run(self, execution_id: int, entry: Entry, row: ExecutionRow | None = None) -> Run:
         status = None if row is None else row.status
@@ -304,18 +315,26 @@ class Worker:
         hit("dispatch.before")
         first = calls[0].executor
         if all(call.executor == first for call in calls):
-            self._executor(first).submit(calls)
-            hit("dispatch.after")
-            return
-        for name in {call.executor for call in calls}:
-            self._executor(name).submit([call for call in calls if call.executor == name])
+            self._submit_to(first, calls)
+        else:
+            for name in {call.executor for call in calls}:
+                self._submit_to(name, [call for call in calls if call.executor == name])
+        hit("dispatch.after")
 
-    def _executor(self, name: str | None) -> Executor:
-        return self._executors[name or self._default]
+    def _submit_to(self, name: str | None, calls: list[TaskCall]) -> None:
+        executor = self._executors.get(name or self._default)
+        if executor is not None:
+            executor.submit(calls)
+            return
+        for call in calls:
+            error = Failure("unknown_executor", f"this engine runs no executor {name!r}", call.task)
+            self.report(call, Failed(error, retryable=False), 0.0)
 
     def _cancel(self, calls: Sequence[TaskCall]) -> None:
         for name in {call.executor for call in calls}:
-            self._executor(name).cancel([call for call in calls if call.executor == name])
+            executor = self._executors.get(name or self._default)
+            if executor is not None:
+                executor.cancel([call for call in calls if call.executor == name])
 
     def _refused(self, run: Run, append: Append, error: MillraceError) -> None:
         """Our memory is not what the journal says: forget it, and read again what is still ours."""
