@@ -4,6 +4,9 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
+
+from engine.errors import ConfigurationError
 
 
 def config(url: str) -> Config:
@@ -15,5 +18,8 @@ def config(url: str) -> Config:
 
 
 def run(url: str) -> None:
-    """To the newest version."""
-    command.upgrade(config(url), "head")
+    """To the newest version. Raises `ConfigurationError` when a later release was here."""
+    try:
+        command.upgrade(config(url), "head")
+    except CommandError as error:
+        raise ConfigurationError(f"{error}; this database needs a later release of Millrace") from error

@@ -5,6 +5,7 @@ waits for it. Every query is its own transaction, several statements in one quer
 """
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -61,6 +62,7 @@ class Session:
         self._connection: connection | None = None
         self._cursor: cursor | None = None
         self._connecting = asyncio.Lock()
+        self._number = -1
         self._writing = False
         self.broke: Callable[[], None] = lambda: None
 
@@ -99,7 +101,9 @@ class Session:
             except (psycopg2.Error, OSError, TimeoutError) as error:
                 raise StoreUnavailable(f"the database does not answer: {str(error).strip() or 'no answer'}") from error
             self._connection, self._cursor = made, made.cursor()
-            asyncio.get_running_loop().add_reader(made.fileno(), self._ready)
+            # a copy of our own, because libpq closes its descriptor by itself when the connection breaks
+            self._number = os.dup(made.fileno())
+            asyncio.get_running_loop().add_reader(self._number, self._ready)
         if self._greet:
             await self.run(*self._greet)
 
@@ -107,6 +111,10 @@ class Session:
         self._disconnect(Broken("the connection was closed"))
 
     # --- callbacks of the loop ---
+
+    def _ready(self) -> None:
+        self._advance()
+        self._next()
 
     def _next(self) -> None:
         while self._queue and self._active is None and self._cursor is not None:
@@ -117,22 +125,18 @@ class Session:
                 self._cursor.execute(_compiled(self._cursor, query.parts))
             except (psycopg2.Error, ValueError) as error:
                 self._fail(query, error)
-                continue
-            self._active = query
-            self._ready()
+            else:
+                self._active = query
+                self._advance()
 
-    def _ready(self) -> None:
+    def _advance(self) -> None:
         if self._connection is None:
             return
         try:
             state = self._connection.poll()
         except psycopg2.Error as error:
             query, self._active = self._active, None
-            if query is not None:
-                self._fail(query, error)
-            elif _is_broken(self._connection, error):
-                self._disconnect(error)
-            self._next()
+            self._fail(query, error)
             return
         self._watch(writing=state == POLL_WRITE)
         if state == POLL_OK:
@@ -146,7 +150,6 @@ class Session:
         rows = self._cursor.fetchall() if self._cursor.description else []
         if not query.future.done():
             query.future.set_result(rows)
-        self._next()
 
     def _hear(self) -> None:
         notices = self._connection.notifies if self._connection is not None else []
@@ -161,13 +164,13 @@ class Session:
         self._writing = writing
         loop = asyncio.get_running_loop()
         if writing:
-            loop.add_writer(self._connection.fileno(), self._ready)
+            loop.add_writer(self._number, self._ready)
         else:
-            loop.remove_writer(self._connection.fileno())
+            loop.remove_writer(self._number)
 
-    def _fail(self, query: _Query, error: Exception) -> None:
-        broken = isinstance(error, psycopg2.Error) and _is_broken(self._connection, error)
-        if not query.future.done():
+    def _fail(self, query: _Query | None, error: Exception) -> None:
+        broken = query is None or (isinstance(error, psycopg2.Error) and _is_broken(self._connection, error))
+        if query is not None and not query.future.done():
             query.future.set_exception(Broken(str(error).strip()) if broken else error)
         if broken:
             self._disconnect(error)
@@ -177,10 +180,10 @@ class Session:
         if gone is None:
             return
         loop = asyncio.get_running_loop()
-        if not gone.closed:
-            loop.remove_reader(gone.fileno())
-            loop.remove_writer(gone.fileno())
-            gone.close()
+        loop.remove_reader(self._number)
+        loop.remove_writer(self._number)
+        os.close(self._number)
+        gone.close()
         self._writing = False
         waiting = [*([self._active] if self._active else []), *self._queue]
         self._active = None
@@ -219,7 +222,10 @@ def _compiled(using: cursor, parts: Sequence[Part]) -> bytes:
 
 
 def _is_broken(on: connection | None, error: psycopg2.Error) -> bool:
+    """Whether the connection is of no more use; libpq says so in errors without a code."""
     if on is None or on.closed or isinstance(error, psycopg2.InterfaceError):
         return True
     code = error.pgcode
-    return isinstance(error, psycopg2.OperationalError) and (code is None or code[:2] == "08" or code[:3] == "57P")
+    if code is None:
+        return type(error) in {psycopg2.OperationalError, psycopg2.DatabaseError}
+    return code[:2] == "08" or code[:3] == "57P"

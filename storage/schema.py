@@ -1,10 +1,12 @@
 """The state of a database's schema. Alembic is imported only when there is something to migrate."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.pool import NullPool
 
 from engine.errors import ConfigurationError, StoreUnavailable
@@ -61,24 +63,32 @@ def version_of(connection: Connection) -> str | None:
 
 
 def upgrade(url: str) -> None:
-    """Brings the schema to `HEAD`. Raises `StoreUnavailable`."""
+    """Brings the schema to `HEAD`. Raises `StoreUnavailable`; `ConfigurationError` for a later release's schema."""
     from storage.migrate import run  # noqa: PLC0415 - 0.3 s that a start without migration must not pay
 
-    try:
+    with _explained():
         run(url)
-    except OperationalError as error:
-        raise StoreUnavailable(f"the database does not answer: {error.orig}") from error
 
 
 def prepare(url: str) -> None:
-    """For the embedded start: a fresh database gets all tables at once, an older one is migrated."""
+    """For the embedded start: a fresh database gets all tables at once, an older one is migrated.
+
+    Raises `ConfigurationError` for a database that is somebody else's.
+    """
     with _connected(url) as connection:
         found = version_of(connection)
-        if found is None and not inspect(connection).get_table_names():
-            create(connection)
+        if found is None:
+            _claim(connection)
             return
     if found != HEAD:
         upgrade(url)
+
+
+def _claim(connection: Connection) -> None:
+    tables = inspect(connection).get_table_names()
+    if tables:
+        raise ConfigurationError(f"the database is in use by others (table {tables[0]}); set DATABASE_URL to a new one")
+    create(connection)
 
 
 def create(connection: Connection) -> None:
@@ -88,23 +98,22 @@ def create(connection: Connection) -> None:
     connection.execute(text("INSERT INTO alembic_version (version_num) VALUES (:head)"), {"head": HEAD})
 
 
-def _connected(url: str) -> "_Begun":
-    return _Begun(migration_engine(url))
+@contextmanager
+def _connected(url: str) -> Iterator[Connection]:
+    """One transaction on a connection of its own. Raises `StoreUnavailable`, `ConfigurationError`."""
+    engine = migration_engine(url)
+    try:
+        with _explained(), engine.begin() as connection:
+            yield connection
+    finally:
+        engine.dispose()
 
 
-class _Begun:
-    """One transaction on a connection of its own. Raises `StoreUnavailable` when there is none to be had."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._context = engine.begin()
-
-    def __enter__(self) -> Connection:
-        try:
-            return self._context.__enter__()
-        except OperationalError as error:
-            raise StoreUnavailable(f"the database does not answer: {error.orig}") from error
-
-    def __exit__(self, *exception: object) -> None:
-        self._context.__exit__(*exception)  # type: ignore[arg-type]
-        self._engine.dispose()
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        raise StoreUnavailable(f"the database does not answer: {error.orig}") from error
+    except DatabaseError as error:
+        raise ConfigurationError(f"the database cannot be used: {error.orig}; set DATABASE_URL to another") from error

@@ -55,8 +55,8 @@ async def test_a_caller_that_gives_up_disturbs_nobody(store: Store, lease: int) 
     await asyncio.sleep(0)
     for task in tasks[::2]:
         task.cancel()
-    answers = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [isinstance(answer, asyncio.CancelledError) for answer in answers] == [True, False] * 10
+    await asyncio.gather(*tasks[::2], return_exceptions=True)
+    assert [list(found) for found in await asyncio.gather(*tasks[1::2])] == [[number]] * 10
     assert (await store.get_executions([number])).keys() == {number}
 
 
@@ -65,8 +65,7 @@ async def test_a_commit_whose_caller_gives_up_harms_nobody(store: Store, lease: 
     task = asyncio.create_task(store.commit(lease, 1, [begins(number)]))
     await asyncio.sleep(0)
     task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await asyncio.gather(task, return_exceptions=True)
     (after,) = await store.reserve_ids(1)
     await store.commit(lease, 2, [begins(after)])
     assert after in await store.get_executions([after])
