@@ -1,6 +1,7 @@
 """Which addresses an outgoing call may reach.
 
 `ipaddress.is_private` misses several forms; this is an explicit list, applied after unwrapping IPv4 inside IPv6.
+The services in which clouds hand out credentials are never allowed, wherever they are.
 """
 
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
@@ -11,17 +12,27 @@ _NEVER = [
     ip_network(text)
     for text in (
         "0.0.0.0/8",
+        "100.100.100.200/32",
+        "168.63.129.16/32",
         "169.254.0.0/16",
         "192.0.0.0/24",
         "192.0.2.0/24",
+        "192.88.99.0/24",
         "198.18.0.0/15",
         "198.51.100.0/24",
         "203.0.113.0/24",
         "224.0.0.0/4",
         "240.0.0.0/4",
         "::/128",
-        "100::/64",
+        "64:ff9b:1::/48",
+        "100::/63",
+        "2001:2::/48",
+        "2001:10::/28",
+        "2001:20::/28",
         "2001:db8::/32",
+        "3fff::/20",
+        "5f00::/16",
+        "fd00:ec2::/32",
         "fe80::/10",
         "fec0::/10",
         "ff00::/8",
@@ -32,8 +43,9 @@ _PRIVATE = [
     for text in ("10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7")
 ]
 _NAT64 = IPv6Network("64:ff9b::/96")
-_NAT64_LOCAL = IPv6Network("64:ff9b:1::/48")
+_TRANSLATED = IPv6Network("::ffff:0:0:0/96")
 _COMPATIBLE = IPv6Network("::/96")
+_ISATAP = 0x5EFE
 
 
 def refusal(text: str, *, allow_private: bool) -> str | None:
@@ -47,7 +59,7 @@ def refusal(text: str, *, allow_private: bool) -> str | None:
 
 
 def _unwrap(address: Address) -> Address:
-    """The IPv4 address inside an IPv6 one: mapped, compatible, NAT64, 6to4, Teredo."""
+    """The IPv4 address inside an IPv6 one: mapped, translated, compatible, NAT64, 6to4, Teredo, ISATAP."""
     if isinstance(address, IPv4Address):
         return address
     if address.ipv4_mapped is not None:
@@ -57,7 +69,7 @@ def _unwrap(address: Address) -> Address:
     if address.teredo is not None:
         return address.teredo[1]
     inside = IPv4Address(int(address) & 0xFFFFFFFF)
-    if address in _NAT64 or address in _NAT64_LOCAL:
+    if address in _NAT64 or address in _TRANSLATED or int(address) >> 32 & 0xFDFFFFFF == _ISATAP:
         return inside
     if address in _COMPATIBLE and int(address) > 1:
         return inside

@@ -5,6 +5,8 @@ a second answer of a hostile name server is never asked for. Redirects are follo
 """
 
 import asyncio
+import codecs
+import re
 import socket
 from collections.abc import Mapping
 from ipaddress import ip_address
@@ -20,7 +22,13 @@ from egress.addresses import refusal
 MAX_BODY = 10 * 1024 * 1024
 """Bytes of an answer, decoded."""
 MAX_REDIRECTS = 5
-_CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization"})
+_CARRIED = frozenset({"accept", "accept-language", "content-type", "idempotency-key", "user-agent"})
+"""Headers that go on to another origin; any other may be a credential."""
+_OURS = frozenset({"connection", "content-length", "expect", "te", "trailer", "transfer-encoding", "upgrade"})
+"""Headers that say where a message ends; given by hand they could mix up the calls that share a connection."""
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_NO_CHARSET = frozenset({"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7"})
+"""Python's codecs that are no text of the web, or make text that cannot be stored."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -44,10 +52,20 @@ class Answer(NamedTuple):
 
     def text(self) -> str:
         """The body as text; what is not text in its charset is replaced."""
-        try:
-            return self.content.decode(self.charset, "replace")
-        except LookupError:
-            return self.content.decode("utf-8", "replace")
+        return _clean(self.content.decode(_charset(self.charset), "replace"))
+
+
+def _charset(name: str) -> str:
+    try:
+        found = codecs.lookup(name).name.replace("_", "-")
+        "".encode(found)
+    except (LookupError, ValueError):
+        return "utf-8"
+    return "utf-8" if found in _NO_CHARSET else found
+
+
+def _clean(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 class _Resolver(AbstractResolver):
@@ -107,14 +125,15 @@ class HttpClient:
     ) -> Answer:
         """One call. Raises `EgressError`."""
         try:
+            _check_headers(headers)
             async with asyncio.timeout(timeout):
                 return await self._follow(method, _url(url).update_query(query), dict(headers), body)
         except TimeoutError:
-            raise EgressError(f"{method} {url} did not answer within {timeout:g} s", "timeout") from None
-        except aiohttp.InvalidURL:
-            raise _refused(f"{url!r} is not a URL") from None
+            raise EgressError(f"{method} {shown(url)} did not answer within {timeout:g} s", "timeout") from None
+        except ValueError as error:  # aiohttp.InvalidURL and UnicodeError are among them
+            raise _refused(f"{method} {shown(url)} cannot be sent: {_reason(error)}") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise EgressError(f"{method} {url}: {error}", "connection") from None
+            raise EgressError(f"{method} {shown(url)}: {_reason(error)}", "connection") from None
 
     async def _follow(self, method: str, url: URL, headers: dict[str, str], body: bytes | None) -> Answer:
         for _ in range(MAX_REDIRECTS + 1):
@@ -128,19 +147,47 @@ class HttpClient:
                     return await _read(response)
                 target = _url(str(url.join(URL(location))))
                 if target.origin() != url.origin():
-                    headers = {k: v for k, v in headers.items() if k.lower() not in _CREDENTIALS}
-                if response.status == 303 or (response.status in (301, 302) and method == "POST"):
+                    headers = {k: v for k, v in headers.items() if k.lower() in _CARRIED}
+                if (response.status == 303 and method != "HEAD") or (
+                    response.status in (301, 302) and method == "POST"
+                ):
                     method, body = "GET", None
                 url = target
         raise _refused(f"more than {MAX_REDIRECTS} redirects")
 
     def _check(self, url: URL) -> None:
-        """A literal address never reaches the resolver; the short forms (`127.1`, `0x7f000001`) do."""
+        """A literal address never reaches the resolver; one that only the system can read (`127.1`) is refused."""
+        host = (url.host or "").split("%", 1)[0]
         try:
-            ip_address((url.host or "").split("%", 1)[0])
+            ip_address(host)
         except ValueError:
+            if ":" in host or host.replace(".", "").isdigit():
+                raise _refused(f"{host!r} is not an address") from None
             return
         _refuse(url.host or "", url.host or "", allow_private=self._allow_private)
+
+
+def shown(url: str) -> str:
+    """`url` for a message: without user, password, query and fragment, which may be secrets."""
+    try:
+        return str(URL(url).with_user(None).with_query(None).with_fragment(None))
+    except ValueError:
+        return "the URL"
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, without the URL that some errors repeat."""
+    if isinstance(error, aiohttp.InvalidURL):
+        return "it leads to what is not a URL"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return f"the answer is not HTTP: {_clean(error.message)}"
+    return _clean(str(error))
+
+
+def _check_headers(headers: Mapping[str, str]) -> None:
+    for name in headers:
+        if not _HEADER.fullmatch(name) or name.lower() in _OURS:
+            raise _refused(f"the header {name!r} cannot be set")
 
 
 def _refuse(address: str, host: str, *, allow_private: bool) -> None:
@@ -156,11 +203,11 @@ def _refused(message: str) -> EgressError:
 def _url(text: str) -> URL:
     try:
         url = URL(text)
+        if url.scheme in ("http", "https") and url.host:
+            return url
     except ValueError:
-        raise _refused(f"{text!r} is not a URL") from None
-    if url.scheme not in ("http", "https") or not url.host:
-        raise _refused(f"{text!r} is not an http or https URL")
-    return url
+        pass
+    raise _refused(f"{shown(text)} is not an http or https URL")
 
 
 async def _read(response: aiohttp.ClientResponse) -> Answer:
@@ -169,5 +216,5 @@ async def _read(response: aiohttp.ClientResponse) -> Answer:
         data += chunk
         if len(data) > MAX_BODY:
             raise _refused(f"the answer has more than {MAX_BODY} bytes")
-    headers = {name.lower(): value for name, value in response.headers.items()}
+    headers = {name.lower(): _clean(value) for name, value in response.headers.items()}
     return Answer(response.status, headers, bytes(data), response.content_type, response.charset or "utf-8")

@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
-from egress.client import MAX_BODY, Answer, EgressError
+from egress.client import MAX_BODY, Answer, EgressError, shown
 from engine.documents import decode_json
 from engine.errors import MillraceError, TaskError
 from engine.model import Completed, Outcome, TaskCall
@@ -48,7 +48,7 @@ class HttpRequest:
         except EgressError as error:
             raise TaskError(str(error), type=error.type, retryable=error.retryable) from None
         if not _expected(answer.status, config):
-            message = f"{config.method} {config.url} answered {answer.status}: {answer.text()[:200]}"
+            message = f"{config.method} {shown(config.url)} answered {answer.status}: {answer.text()[:200]}"
             raise TaskError(message, type="http_status", retryable=answer.status in config.retry_on_status)
         return Completed({"status": answer.status, "headers": answer.headers, "body": _decode(answer)})
 
