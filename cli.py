@@ -140,7 +140,9 @@ def add_task(  # noqa: PLR0913, PLR0917
 def execute(
     workflow: Workflow,
     input_: Annotated[str | None, typer.Option("--input", metavar="JSON|@FILE", help="@- reads stdin.")] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Until it has ended; exit code 1 if not completed.")] = False,
+    wait: Annotated[
+        float | None, typer.Option(metavar="SECONDS", min=0, help="For its end; exit code 1 unless it completed.")
+    ] = None,
     idempotency_key: Annotated[str | None, typer.Option(help="The same key starts the same execution.")] = None,
     as_json: Json = False,
 ) -> None:

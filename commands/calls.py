@@ -70,10 +70,12 @@ def _plain(message: Message, field: Any) -> Any:
     value = getattr(message, field.name)
     if field.name.endswith("_json"):
         return json.loads(value) if value else None
+    if field.has_presence and not message.HasField(field.name):
+        return None
     if field.message_type is None:
         return list(value) if field.is_repeated else None if value == "" else value
     if field.message_type.GetOptions().map_entry:
         return dict(value)
     if field.is_repeated:
         return [plain(child) for child in value]
-    return plain(value) if message.HasField(field.name) else None
+    return plain(value)

@@ -1,5 +1,6 @@
 """Executions, over gRPC."""
 
+import time
 from typing import Any
 
 from commands.calls import call, connected, plain
@@ -12,13 +13,15 @@ WAIT = 20.0
 ENDED = frozenset({"completed", "failed", "cancelled"})
 
 
-def execute(ref: str, input_json: str | None, wait: bool, idempotency_key: str | None, as_json: bool) -> int:
-    """The exit code: 1 if it was waited for and did not complete."""
+def execute(ref: str, input_json: str | None, wait: float | None, idempotency_key: str | None, as_json: bool) -> int:
+    """The exit code: 1 if it was waited for (seconds) and did not complete."""
     request = pb.ExecuteWorkflowRequest(input_json=input_json, idempotency_key=idempotency_key)
     _name_workflow(request, ref)
     started = call(lambda stub: stub.ExecuteWorkflow, request)
-    if wait:
-        return _show(_ended(started.execution_id), as_json)
+    if wait is not None:
+        view = _ended(started.execution_id, wait)
+        _show(view, as_json)
+        return 0 if view.status == "completed" else 1
     if as_json:
         say_json({"execution_id": started.execution_id, "status": started.status, "replayed": started.replayed})
     else:
@@ -118,25 +121,26 @@ def _name_workflow(request: pb.ExecuteWorkflowRequest | pb.ListExecutionsRequest
         request.workflow_key = ref
 
 
-def _ended(execution_id: int) -> pb.WorkflowStatusResponse:
-    """The execution when it has ended, however long that takes."""
-    request = pb.GetWorkflowStatusRequest(execution_id=execution_id, wait_seconds=WAIT)
+def _ended(execution_id: int, seconds: float) -> pb.WorkflowStatusResponse:
+    """The execution when it has ended, or after `seconds`."""
+    deadline = time.monotonic() + seconds
     while True:
+        left = max(0.0, deadline - time.monotonic())
+        request = pb.GetWorkflowStatusRequest(execution_id=execution_id, wait_seconds=min(WAIT, left))
         try:
             view: pb.WorkflowStatusResponse = call(lambda stub: stub.GetWorkflowStatus, request)
         except CommandError as error:
             raise CommandError(f"execution {execution_id} is accepted, but cannot be followed: {error}") from None
-        if view.status in ENDED:
+        if view.status in ENDED or not left:
             return view
 
 
-def _show(view: pb.WorkflowStatusResponse, as_json: bool) -> int:
+def _show(view: pb.WorkflowStatusResponse, as_json: bool) -> None:
     execution = plain(view)
     if as_json:
         say_json(execution)
     else:
         _say_execution(execution)
-    return 1 if execution["status"] in {"failed", "cancelled"} else 0
 
 
 def _say_execution(execution: dict[str, Any]) -> None:

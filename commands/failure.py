@@ -10,7 +10,7 @@ class Lost(CommandError):
 
 
 def one_line(message: str, pointers: list[str]) -> str:
-    """The message and where it applies."""
-    where = ", ".join(pointer for pointer in pointers if pointer)
+    """The message, and the JSON pointers that it does not name itself."""
     text = " ".join(message.split())
+    where = ", ".join(pointer for pointer in pointers if pointer and pointer not in text)
     return f"{text} (at {where})" if where else text

@@ -7,12 +7,13 @@ import signal
 import socket
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
-import api.app
 import structlog
 import uvicorn
 import uvloop
 
+import api.app
 import server.app
 from bootstrap.logs import configure_logs
 from bootstrap.settings import Settings
@@ -58,7 +59,7 @@ class _RestDoor(uvicorn.Server):
         return nullcontext()
 
 
-def _rest_config(app: "uvicorn._types.ASGIApplication") -> uvicorn.Config:
+def _rest_config(app: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         lifespan="off",

@@ -2,8 +2,6 @@
 
 import grpc
 from grpc_health.v1 import health_pb2
-from grpc_reflection.v1alpha.reflection import SERVICE_NAME as REFLECTION
-from grpc_reflection.v1alpha.reflection import enable_server_reflection
 
 from engine.errors import ConfigurationError
 from engine.service import WorkflowService
@@ -59,8 +57,14 @@ def build(service: WorkflowService, *, reflection: bool = False) -> Server:
         HEALTH, _health_handlers(HealthServicer(service, (WORKFLOW,), streams), streams)
     )
     if reflection:
-        enable_server_reflection((WORKFLOW, HEALTH, REFLECTION), server)
+        _enable_reflection(server)
     return Server(server, streams)
+
+
+def _enable_reflection(server: grpc.aio.Server) -> None:
+    from grpc_reflection.v1alpha import reflection  # noqa: PLC0415 - 40 ms that only development pays
+
+    reflection.enable_server_reflection((WORKFLOW, HEALTH, reflection.SERVICE_NAME), server)
 
 
 def _workflow_handlers(servicer: WorkflowServicer, streams: Streams) -> dict[str, Handler]:

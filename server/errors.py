@@ -38,9 +38,9 @@ CODES: dict[type[MillraceError], grpc.StatusCode] = {
 RETRY_SECONDS = 1
 DOMAIN = "millrace"
 DETAILS_KEY = "grpc-status-details-bin"
-MESSAGE = 1000
-"""Characters of a status message: it travels in a header, and clients refuse headers beyond 8 KiB."""
-FAULTS = 4096
+MESSAGE = 600
+"""Bytes of a status message: it travels in a header, percent-encoded, and clients refuse headers beyond 8 KiB."""
+FAULTS = 3072
 """Bytes of all field violations, for the same reason."""
 
 
@@ -77,4 +77,5 @@ def _bad_request(faults: tuple[Fault, ...]) -> tuple[BadRequest, int]:
 
 
 def _shorten(text: str) -> str:
-    return text if len(text) <= MESSAGE else text[: MESSAGE - 1] + "…"
+    data = text.encode()
+    return text if len(data) <= MESSAGE else data[: MESSAGE - 3].decode(errors="ignore") + "…"
