@@ -154,13 +154,15 @@ class Worker:
     async def claim(self) -> int:
         """Takes due executions and goes on with them; answers how many."""
         hit("claim.before")
-        self.unsure = True
-        claims = await self.store.claim(self.lease, CLAIM)
-        hit("claim.after")
-        self.clock.observe(claims.now)
-        if claims.executions:
-            await self._load(claims.executions, claims.now)
-        self.unsure = False
+        try:
+            claims = await self.store.claim(self.lease, CLAIM)
+            hit("claim.after")
+            self.clock.observe(claims.now)
+            if claims.executions:
+                await self._load(claims.executions, claims.now)
+        except BaseException:
+            self.unsure = True
+            raise
         return len(claims.executions)
 
     async def reconcile(self) -> None:

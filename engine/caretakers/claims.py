@@ -9,6 +9,8 @@ from engine.worker import CLAIM, Worker
 
 RECONCILE_PAUSE = 0.2
 """Seconds before executions are read again, so that one that fails at once does not keep the loop busy."""
+DUE_PAUSE = 0.05
+"""Seconds before the next look while something is due that cannot be taken: we are full, or others are quicker."""
 POLL = 5.0
 """Seconds between looks that nothing asked for: the guarantee behind all wake-ups."""
 
@@ -32,7 +34,7 @@ async def _round(worker: Worker) -> None:
         if taken == CLAIM:
             return
         delay = await worker.store.next_wake()
-    pause = POLL if delay is None else min(max(delay, 0.001), POLL)
+    pause = POLL if delay is None else min(delay, POLL) if delay > 0 else DUE_PAUSE
     worker.next_look = worker.clock.now() + pause if worker.clock.known else math.inf
     with suppress(TimeoutError):
         async with asyncio.timeout(pause):
