@@ -18,13 +18,15 @@ KEPT_EVENTS = 500_000
 
 
 class _Folded:
-    __slots__ = ("entry", "row", "state", "view")
+    __slots__ = ("entry", "kept", "row", "state", "view")
 
     def __init__(self, row: ExecutionRow, entry: Entry) -> None:
         self.row = row
         self.entry = entry
         self.state = State(row.id, entry.graph)
         self.view: ExecutionView | None = None
+        self.kept = 0
+        """Events that it counts for among those kept."""
 
 
 class Views:
@@ -50,12 +52,12 @@ class Views:
         if is_terminal(folded.state.status):
             return folded
         known = folded.state.seq
-        news = (await self._store.read_events({execution_id: known}, WHOLE_HISTORY))[execution_id]
+        news = (await self._store.read_events({execution_id: known}, WHOLE_HISTORY)).get(execution_id, [])
         news = news[folded.state.seq - known :]
         if news:
             replay(folded.state, news)
             folded.view = None
-        self._keep(folded, len(news))
+        self._keep(folded)
         return folded
 
     async def _begin(self, execution_id: int) -> _Folded:
@@ -65,16 +67,18 @@ class Views:
         entry = (await self._library.get([row.version_id]))[row.version_id]
         return self._kept.get(execution_id) or _Folded(row, entry)
 
-    def _keep(self, folded: _Folded, news: int) -> None:
-        if folded.row.id not in self._kept:
-            self._events += folded.state.seq
-        else:
-            self._events += news
+    def _keep(self, folded: _Folded) -> None:
+        self._forget(folded.row.id)
+        folded.kept = folded.state.seq
+        self._events += folded.kept
         self._kept[folded.row.id] = folded
-        self._kept.move_to_end(folded.row.id)
         while len(self._kept) > 1 and (len(self._kept) > KEPT or self._events > KEPT_EVENTS):
-            _, old = self._kept.popitem(last=False)
-            self._events -= old.state.seq
+            self._forget(next(iter(self._kept)))
+
+    def _forget(self, execution_id: int) -> None:
+        old = self._kept.pop(execution_id, None)
+        if old is not None:
+            self._events -= old.kept
 
 
 def _view(folded: _Folded) -> ExecutionView:
