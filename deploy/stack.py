@@ -109,7 +109,8 @@ def main() -> int:
         settings = load_settings()
         ports = range(settings.grpc_port, settings.grpc_port + engines)
         database_url = settings.database_url if settings.database_url.startswith("postgres") else None
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: shells start background jobs without it
+            signal.signal(number, signal.default_int_handler)
         with Stack([settings.rest_port], ports, database_url=database_url, redis_url=settings.redis_url) as stack:
             print(f"REST    {stack.rest_urls[0]}  (pages of the API: {stack.rest_urls[0]}/docs)")
             print(f"gRPC    {', '.join(stack.grpc_targets)}")
