@@ -393,6 +393,13 @@ class Executor(Protocol):
         """Cancels what runs; nothing is reported afterwards."""
         ...
 
+    async def attach(self, calls: Sequence[TaskCall]) -> Sequence[TaskCall]:
+        """After another engine's death: those of `calls` that are known here; they will be reported, as if submitted.
+
+        An executor whose calls die with their engine knows none.
+        """
+        ...
+
     def submit(self, calls: Sequence[TaskCall]) -> None:
         """Begins all; never blocks. A result may be reported before this returns."""
         ...

@@ -6,7 +6,7 @@ folded ahead of the commit, but nothing of it leaves this object before; if the 
 and read again from the journal.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -107,10 +107,22 @@ class Run:
         self._say(ev.ExecutionStarted(value))
 
     def load(self, history: list[ev.StoredEvent], now: float) -> None:
-        """Replays the journal. Attempts of the former owner are lost, and their tasks start again."""
+        """Replays the journal. What ran under the former owner is in `running` until `resume`."""
         replay(self.state, history)
         self.now = now
-        lost = tuple(key for key, task in self.state.active.items() if task.status is TaskStatus.RUNNING)
+
+    def running(self) -> list[TaskCall]:
+        """The calls of attempts that the journal says run; an executor may still know them."""
+        running = [key for key, task in self.state.active.items() if task.status is TaskStatus.RUNNING]
+        return [self._call(self.state.graph.by_key[key], self.state.tasks[key].attempt) for key in running]
+
+    def resume(self, running: Sequence[TaskCall], attached: Container[int]) -> None:
+        """Goes on after a take-over: attempts whose call (by `id()`) is not attached are lost and start again."""
+        lost = tuple(call.task for call in running if id(call) not in attached)
+        for call in running:
+            if id(call) in attached:
+                self._slots.force()
+                self.flying[call.task] = call
         if lost:
             self._say(ev.TakenOver(lost))
         for key, task in list(self.state.active.items()):
@@ -283,29 +295,33 @@ class Run:
 
     def _launch(self, vertex: Vertex) -> None:
         """With a slot held: writes `TaskStarted` and prepares the call; a config that cannot be rendered fails."""
-        key, task, state = vertex.key, vertex.task, self.state
-        known: TaskState | None = state.tasks.get(key)
+        key = vertex.key
+        known: TaskState | None = self.state.tasks.get(key)
         attempt = 1 if known is None else known.attempt + 1
         try:
-            config = vertex.config.render(state)
+            call = self._call(vertex, attempt)
         except TaskError as error:
             self._spare += 1
             self._say(ev.TaskFailed(key, Failure(error.type, error.message, key)))
             return
         self._say(ev.TaskStarted(key, attempt))
-        call = TaskCall(
-            state.execution_id,
-            key,
+        self.flying[key] = call
+        self._calls.append(call)
+
+    def _call(self, vertex: Vertex, attempt: int) -> TaskCall:
+        """Templates refer to ancestors only, so the same attempt renders to the same call, here or after a crash."""
+        task, number = vertex.task, self.state.execution_id
+        return TaskCall(
+            number,
+            task.key,
             task.type,
-            config,
+            vertex.config.render(self.state),
             attempt,
             "",
             task.timeout,
             task.executor,
-            f"{state.execution_id}/{key}/",
+            f"{number}/{task.key}/",
         )
-        self.flying[key] = call
-        self._calls.append(call)
 
     def _say(self, event: ev.Event) -> None:
         self._record(event, ev.encode(event))

@@ -17,10 +17,14 @@ class Slots:
 
     def take(self) -> bool:
         """A slot at once, unless others have waited longer."""
-        if self.free and not self._waiting:
+        if self.free > 0 and not self._waiting:
             self.free -= 1
             return True
         return False
+
+    def force(self) -> None:
+        """For an attempt that runs already: it holds a slot, whether there was one or not."""
+        self.free -= 1
 
     def wait(self, grant: Grant) -> None:
         """Calls `grant` when a slot is free."""
@@ -34,6 +38,6 @@ class Slots:
             self._hand_out()
 
     def _hand_out(self) -> None:
-        while self.free and self._waiting:
+        while self.free > 0 and self._waiting:
             if self._waiting.popleft()():
                 self.free -= 1

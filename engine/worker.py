@@ -189,20 +189,46 @@ class Worker:
         hit("load.after")
         for row in rows:
             self._admit(row, entries, histories.get(row.id, []), now)
+        await self._resume([self.runs[row.id] for row in rows if row.id in self.runs])
         self.take_signals(inbox)
-        for row in rows:
-            if row.id in self.runs:
-                self._mark(self.runs[row.id])
+
+    async def _resume(self, runs: Sequence[Run]) -> None:
+        """Asks the executors which of the attempts that the journal says run they still know."""
+        running = {run.state.execution_id: run.running() for run in runs}
+        calls = [call for mine in running.values() for call in mine]
+        try:
+            known = await self._attached(calls)
+        except BaseException:
+            for run in runs:
+                run.drop()
+                self._forget(run)
+            raise
+        for run in runs:
+            run.committing = False
+            if not run.dropped:
+                run.resume(running[run.state.execution_id], known)
+                self._mark(run)
+
+    async def _attached(self, calls: Sequence[TaskCall]) -> set[int]:
+        known: set[int] = set()
+        for name in {call.executor for call in calls}:
+            executor = self._executors.get(name or self._default)
+            if executor is not None:
+                attached = await executor.attach([call for call in calls if call.executor == name])
+                known.update(id(call) for call in attached)
+        return known
 
     def _admit(self, row: ExecutionRow, entries: Mapping[int, Entry], history: list[StoredEvent], now: float) -> None:
         """One that cannot be read harms no other; it stays ours, and untouched, until this lease ends."""
         try:
-            self._new_run(row.id, entries[row.version_id], row).load(history, now)
+            run = self._new_run(row.id, entries[row.version_id], row)
+            run.committing = True  # nothing moves before `_resume`
+            run.load(history, now)
         except Exception:
             log.exception("execution cannot be read; it is left alone", execution=row.id)
-            run = self.runs.pop(row.id, None)
-            if run is not None:
-                run.drop()
+            broken = self.runs.pop(row.id, None)
+            if broken is not None:
+                broken.drop()
 
     def _new_run(self, execution_id: int, entry: Entry, row: ExecutionRow | None = None) -> Run:
         status = None if row is None else row.status

@@ -42,6 +42,9 @@ class AsyncioExecutor:
             await asyncio.wait([task for task, _ in running], timeout=STOP_SECONDS)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
+    async def attach(self, calls: Sequence[TaskCall]) -> Sequence[TaskCall]:
+        return ()
+
     def submit(self, calls: Sequence[TaskCall]) -> None:
         for call in calls:
             if self._is_blocking(call.type):

@@ -239,6 +239,7 @@ class World:
         journal.check_rebuilt()
         run = self.runs[journal.id] = Run(journal.id, journal.compiled, self.slots, self._wake, journal.status)
         run.load(journal.stored, self.now)
+        run.resume(run.running(), ())
         for signal in journal.inbox.values():
             run.signal(signal)
         self._wake(run)
