@@ -38,7 +38,7 @@ class Drafts:
         try:
             return workflow_record(self._connection.execute(statement).one())
         except IntegrityError as error:
-            raise _key_taken(new.key) from error
+            raise key_taken(new.key) from error
 
     def get(self, namespace: str, ref: int | str) -> Workflow:
         row = self._find(namespace, ref)
@@ -57,7 +57,7 @@ class Drafts:
         try:
             return workflow_record(self._bump(row, **changes), self._tasks(row.id))
         except IntegrityError as error:
-            raise _key_taken(changes.get("key")) from error
+            raise key_taken(changes.get("key")) from error
 
     def archive(self, namespace: str, ref: int | str) -> int:
         row = self._find(namespace, ref, lock=True)
@@ -200,7 +200,7 @@ def _free_key(taken: set[str]) -> str:
     return f"task_{number}"
 
 
-def _key_taken(key: str | None) -> KeyTaken:
+def key_taken(key: str | None) -> KeyTaken:
     return KeyTaken(f"another workflow has the key {key!r}; choose another or archive that workflow", pointer="/key")
 
 

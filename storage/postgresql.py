@@ -30,13 +30,14 @@ from engine.ports import (
     Store,
     TaskEdit,
 )
-from storage import pages, schema
+from storage import pages, postgresql_drafts, schema
 from storage import postgresql_journal as journal
 from storage import postgresql_reads as reads
 from storage.coalesce import Coalescer
 from storage.columns import Instant
-from storage.drafts import Drafts
+from storage.drafts import Drafts, key_taken
 from storage.postgresql_appends import append, translate
+from storage.postgresql_batch import PREPARED
 from storage.postgresql_bell import Bell
 from storage.postgresql_session import CONNECT, Broken, Part, Rows, Session
 from storage.records import execution_record
@@ -61,7 +62,7 @@ class PostgreSQLStore:
     def __init__(self, url: str) -> None:
         self._url = schema.parse_url(url)
         dsn = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
-        self._writer = Session(dsn)
+        self._writer = Session(dsn, greet=PREPARED)
         self._readers = [Session(dsn) for _ in range(READERS)]
         self._bell = Bell(dsn)
         self._leases: set[int] = set()
@@ -74,9 +75,7 @@ class PostgreSQLStore:
     async def open(self) -> None:
         await self._check_schema()
         await self._bell.open()
-        self._engine = create_engine(
-            self._url, connect_args=CONNECT, pool_size=THREADS, max_overflow=0, pool_pre_ping=True
-        )
+        self._engine = create_engine(self._url, connect_args=CONNECT, pool_size=THREADS, max_overflow=0)
         self._threads = ThreadPoolExecutor(THREADS, "postgresql-draft")
 
     async def close(self) -> None:
@@ -109,7 +108,10 @@ class PostgreSQLStore:
     # --- definitions ---
 
     async def create_workflow(self, new: NewWorkflow) -> Workflow:
-        return await self._draft(lambda drafts: drafts.create(new), isolation="AUTOCOMMIT")
+        rows = await self._read(postgresql_drafts.create(new))
+        if not rows:
+            raise key_taken(new.key)
+        return postgresql_drafts.created(new, rows)
 
     async def get_workflow(self, namespace: str, ref: int | str) -> Workflow:
         return await self._draft(lambda drafts: drafts.get(namespace, ref), isolation="REPEATABLE READ")
@@ -249,12 +251,30 @@ class PostgreSQLStore:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._transaction, job, isolation)
 
     def _transaction(self, job: Callable[[Connection], T], isolation: str) -> T:
-        """In a thread."""
+        """In a thread. A pooled connection that broke unseen is replaced once: nothing was committed on it."""
         try:
-            with self._engine.connect().execution_options(isolation_level=isolation) as connection, connection.begin():
-                return job(connection)
-        except DBAPIError as error:
-            raise StoreUnavailable(f"the database does not answer: {error.orig}") from error
+            try:
+                return self._attempt(job, isolation)
+            except _BrokenBefore:
+                return self._attempt(job, isolation)
+        except (_BrokenBefore, DBAPIError) as error:
+            raise StoreUnavailable(f"the database does not answer: {error}") from error
+
+    def _attempt(self, job: Callable[[Connection], T], isolation: str) -> T:
+        with self._engine.connect().execution_options(isolation_level=isolation) as connection:
+            with connection.begin() as transaction:
+                try:
+                    answer = job(connection)
+                except DBAPIError as error:
+                    if error.connection_invalidated:
+                        raise _BrokenBefore(str(error.orig).strip()) from error
+                    raise
+                transaction.commit()
+            return answer
+
+
+class _BrokenBefore(Exception):
+    """The connection broke before the commit."""
 
 
 async def _translated(query: Awaitable[Rows]) -> Rows:

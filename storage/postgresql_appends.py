@@ -8,8 +8,8 @@ import structlog
 
 from engine.errors import BatchRefused, LeaseLost, MillraceError, StoreUnavailable
 from engine.ports import Append, Committed, Duplicate
-from storage.functions import LEASE_LOST
-from storage.postgresql_journal import Batch
+from storage.functions import LEASE_LOST, NOT_OURS
+from storage.postgresql_batch import Batch
 from storage.postgresql_session import Broken, Part, Rows, Session
 
 PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
@@ -17,18 +17,20 @@ PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 TRANSIENT = frozenset({"40001", "40P01", "55P03", "57014"})
 """Serialisation, deadlock, lock and statement time-outs: nothing was written, the same again may succeed."""
 TRANSIENT_TRIES = 5
+FAULTS = frozenset({"0A", "21", "22", "23", "42", "54"})
+"""Classes of errors that the same statement would meet again: wrong data, broken constraints, limits."""
 
 log = structlog.get_logger(__name__)
 
 
 def translate(error: psycopg2.Error) -> MillraceError:
     """What a refusal by the database means."""
-    text = str(error).strip()
-    if error.pgcode == LEASE_LOST:
+    text, code = str(error).strip(), error.pgcode or ""
+    if code == LEASE_LOST:
         return LeaseLost()
-    if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
-        return StoreUnavailable(f"the database does not answer: {text}")
-    return BatchRefused(f"the batch cannot be stored: {text}")
+    if code == NOT_OURS or code[:2] in FAULTS:
+        return BatchRefused(f"the batch cannot be stored: {text}")
+    return StoreUnavailable(f"the database does not answer: {text}")
 
 
 async def append(writer: Session, lease: int | None, number: int | None, appends: Sequence[Append]) -> Committed:

@@ -28,6 +28,8 @@ OPTIONS = {
     "standard_conforming_strings": "on",
     "timezone": "UTC",
 }
+PLANS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+"""Every query of the journal goes by an index, row after row in the order of ids, also while tables are small."""
 CONNECT: dict[str, Any] = {
     "application_name": "millrace",
     "client_encoding": "UTF8",
@@ -39,6 +41,7 @@ CONNECT: dict[str, Any] = {
     "tcp_user_timeout": 10_000,
     "options": " ".join(f"-c {name}={value}" for name, value in OPTIONS.items()),
 }
+JOURNAL = CONNECT | {"options": " ".join(f"-c {name}={value}" for name, value in (OPTIONS | PLANS).items())}
 
 
 class Broken(Exception):
@@ -195,7 +198,7 @@ class Session:
 
 
 async def _connect(dsn: str) -> connection:
-    made: connection = psycopg2.connect(dsn, async_=1, **CONNECT)
+    made: connection = psycopg2.connect(dsn, async_=1, **JOURNAL)
     loop = asyncio.get_running_loop()
     try:
         while (state := made.poll()) != POLL_OK:

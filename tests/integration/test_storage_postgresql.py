@@ -103,7 +103,7 @@ async def lease(store: Store) -> int:
 async def test_a_lost_answer_to_a_commit(store: Store, proxy: Proxy, lease: int, before: bool) -> None:
     known, twin, fresh = await store.reserve_ids(3)
     await store.commit(lease, 1, [begins(known, idempotency_key="k", request_digest=b"q")])
-    proxy.lose("INSERT INTO event", before=before)
+    proxy.lose("EXECUTE ", before=before)
     appends = [says(known, 2), begins(twin, idempotency_key="k"), begins(fresh)]
     committed = await store.commit(lease, 2, appends)
     assert proxy.lost == 1
@@ -117,13 +117,13 @@ async def test_a_lost_answer_to_a_commit(store: Store, proxy: Proxy, lease: int,
 @pytest.mark.parametrize("before", [False, True], ids=["committed", "never arrived"])
 async def test_a_lost_answer_to_a_start(store: Store, proxy: Proxy, before: bool) -> None:
     first, second = await store.reserve_ids(2)
-    proxy.lose("INSERT INTO event", before=before)
+    proxy.lose("EXECUTE ", before=before)
     committed = await store.start([waits(first, idempotency_key="k", request_digest=b"q"), waits(second)])
     assert proxy.lost == 1
     assert committed.duplicates == {}
     assert [await seqs(store, n) for n in (first, second)] == [[1], [1]]
     (third,) = await store.reserve_ids(1)
-    proxy.lose("INSERT INTO", before=before)
+    proxy.lose("EXECUTE ", before=before)
     again = await store.start([waits(third, idempotency_key="k")])
     assert again.duplicates == {third: Duplicate(first, b"q")}
 
@@ -132,7 +132,7 @@ async def test_every_answer_lost_in_turn(store: Store, proxy: Proxy, lease: int)
     (number,) = await store.reserve_ids(1)
     await store.commit(lease, 1, [begins(number)])
     for seq in range(2, 22):
-        proxy.lose("INSERT INTO event", before=seq % 3 == 0)
+        proxy.lose("EXECUTE ", before=seq % 3 == 0)
         await store.commit(lease, seq, [says(number, seq)])
     assert proxy.lost == 20
     assert await seqs(store, number) == list(range(1, 22))
@@ -144,7 +144,7 @@ async def test_a_lost_answer_after_the_lease_was_lost(
     (number,) = await store.reserve_ids(1)
     await store.commit(lease, 1, [begins(number)])
     sql(migrated_postgres_url, "UPDATE lease SET lost = true")
-    proxy.lose("INSERT INTO event", before=True)
+    proxy.lose("EXECUTE ", before=True)
     with pytest.raises(LeaseLost):
         await store.commit(lease, 2, [says(number, 2)])
     assert await seqs(store, number) == [1]
@@ -157,7 +157,7 @@ async def test_a_commit_that_took_place_counts_even_if_the_lease_is_lost_now(
     await store.commit(lease, 1, [begins(number)])
     holder = Session(migrated_postgres_url)
     await holder.run(f"UPDATE lease SET expires_at = now() WHERE id = {lease}")
-    proxy.lose("INSERT INTO event")
+    proxy.lose("EXECUTE ")
     committed = await store.commit(lease, 2, [says(number, 2)])
     await holder.run(f"UPDATE lease SET lost = true WHERE id = {lease}")
     holder.close()
@@ -167,7 +167,7 @@ async def test_a_commit_that_took_place_counts_even_if_the_lease_is_lost_now(
 async def test_another_batch_at_our_place_is_not_ours(store: Store, proxy: Proxy, lease: int) -> None:
     (number,) = await store.reserve_ids(1)
     await store.commit(lease, 1, [begins(number)])
-    proxy.lose("INSERT INTO event", before=True)
+    proxy.lose("EXECUTE ", before=True)
     with pytest.raises(BatchRefused):
         await store.commit(lease, 2, [begins(number)])
     assert await seqs(store, number) == [1]
