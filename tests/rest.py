@@ -1,5 +1,6 @@
 """A client of an ASGI application in this process: what goes in and comes out is bytes, nothing is repaired."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -64,9 +65,12 @@ class Rest:
         if data:
             sent = {"content-type": "application/json", **sent}
         messages: list[Message] = []
+        requests: list[Message] = [{"type": "http.request", "body": data, "more_body": False}]
 
         async def receive() -> Message:
-            return {"type": "http.request", "body": data, "more_body": False}
+            if not requests:
+                await asyncio.Event().wait()
+            return requests.pop()
 
         async def take(message: Message) -> None:
             messages.append(message)
