@@ -48,48 +48,44 @@ def decode_json(data: bytes, *, max_bytes: int = limits.DOCUMENT) -> Any:
 
 def check_value(value: Any) -> None:
     """Refuses a value that is not plain, bounded JSON. Raises `InvalidDocument` with a pointer, or `TooLarge`."""
-    budget = limits.NODES
-    stack: list[tuple[Any, Any, int]] = [(value, None, 0)]
+    left = limits.NODES
+    stack: list[tuple[Any, Any, int]] = [([value], None, 0)]
     while stack:
         node, path, depth = stack.pop()
-        budget -= 1
-        if budget < 0:
+        left -= len(node)
+        if left < 0:
             raise TooLarge(f"the document has more than {limits.NODES} values")
-        kind = type(node)
-        if kind is dict or kind is list:
-            if depth >= limits.DEPTH:
-                raise InvalidDocument(f"nested deeper than {limits.DEPTH} levels", pointer=_pointer(path))
-            _push_children(node, path, depth + 1, stack)
-        else:
-            _check_scalar(node, kind, path)
+        if depth > limits.DEPTH:
+            raise InvalidDocument(f"nested deeper than {limits.DEPTH} levels", pointer=_pointer(path))
+        for segment, child in node.items() if type(node) is dict else enumerate(node):
+            kind = type(child)
+            if kind is dict:
+                _check_keys(child, path, segment)
+            if kind is dict or kind is list:
+                stack.append((child, (path, segment), depth + 1))
+            elif (fault := _scalar_fault(child, kind)) is not None:
+                raise InvalidDocument(fault, pointer=_pointer((path, segment)))
 
 
-def _push_children(node: Any, path: Any, depth: int, stack: list[tuple[Any, Any, int]]) -> None:
-    if isinstance(node, dict):
-        for key, child in node.items():
-            if type(key) is not str:
-                raise InvalidDocument(f"an object key must be a string, not {key!r}", pointer=_pointer(path))
-            if _bad_text(key):
-                raise InvalidDocument("a key contains NUL or a lone surrogate", pointer=_pointer(path))
-            stack.append((child, (path, key), depth))
-    else:
-        stack.extend((child, (path, index), depth) for index, child in enumerate(node))
+def _check_keys(node: dict[Any, Any], path: Any, segment: str | int) -> None:
+    for key in node:
+        if type(key) is not str:
+            raise InvalidDocument(f"an object key must be a string, not {key!r}", pointer=_pointer((path, segment)))
+        if _bad_text(key):
+            raise InvalidDocument("a key contains NUL or a lone surrogate", pointer=_pointer((path, segment)))
 
 
-def _check_scalar(node: Any, kind: type, path: Any) -> None:
+def _scalar_fault(node: Any, kind: type) -> str | None:
     if kind is str:
-        if _bad_text(node):
-            raise InvalidDocument("the string contains NUL or a lone surrogate", pointer=_pointer(path))
-    elif kind is float:
-        if not math.isfinite(node):
-            raise InvalidDocument("NaN and Infinity are not JSON; send null or a string", pointer=_pointer(path))
-    elif kind is int:
-        if not limits.MIN_INTEGER <= node <= limits.MAX_INTEGER:
-            raise InvalidDocument("the integer does not fit into 64 bits; send it as a string", pointer=_pointer(path))
-    elif kind is _Duplicate:
-        raise InvalidDocument(f"the key {node.key!r} stands twice in one object", pointer=_pointer(path))
-    elif kind is not bool and node is not None:
-        raise InvalidDocument(f"{kind.__name__} is not a JSON value", pointer=_pointer(path))
+        return "the string contains NUL or a lone surrogate" if _bad_text(node) else None
+    if kind is int:
+        fits = limits.MIN_INTEGER <= node <= limits.MAX_INTEGER
+        return None if fits else "the integer does not fit into 64 bits; send it as a string"
+    if kind is float:
+        return None if math.isfinite(node) else "NaN and Infinity are not JSON; send null or a string"
+    if kind is bool or node is None:
+        return None
+    return f"the key {node.key!r} stands twice in one object" if kind is _Duplicate else f"{kind.__name__} is not JSON"
 
 
 def check_payload(value: Any, what: str) -> bytes:
@@ -127,11 +123,12 @@ def pointer(*segments: str | int) -> str:
 
 
 def _pointer(path: Any) -> str:
+    """Of a linked list of segments, the last first; the first of all is the place of the whole."""
     segments: list[str | int] = []
     while path is not None:
         path, segment = path
         segments.append(segment)
-    return pointer(*reversed(segments))
+    return pointer(*reversed(segments[:-1]))
 
 
 def _bad_text(text: str) -> bool:

@@ -12,7 +12,7 @@ import msgspec
 from engine import events as ev
 from engine import limits
 from engine.documents import check_value
-from engine.errors import MillraceError, TaskError
+from engine.errors import InvalidDocument, MillraceError, TaskError
 from engine.graph import ERROR_LABEL
 from engine.model import AwaitSignal, Completed, Failure, Outcome, Sleep
 
@@ -68,7 +68,7 @@ def _value(output: Any) -> Any:
         plain = msgspec.to_builtins(output, str_keys=True, enc_hook=_plain_scalar)
         try:
             check_value(plain)
-        except MillraceError:
+        except InvalidDocument:
             plain = _lists(plain)
             check_value(plain)
     except (MillraceError, TypeError, ValueError, RecursionError) as error:
