@@ -1,0 +1,139 @@
+"""What `tests.chaos.broken` changes: each sabotage takes one guard out of the product, or makes a moment longer.
+
+Imports nothing of the product, which would then be loaded unchanged.
+"""
+
+import msgspec
+
+
+class Change(msgspec.Struct, frozen=True):
+    """In `module`, `old`, which stands there exactly once, becomes `new`."""
+
+    module: str
+    old: str
+    new: str
+
+    def apply(self, source: str) -> str:
+        """Raises `ValueError` if the text has changed since the patch was written."""
+        found = source.count(self.old)
+        if found != 1:
+            raise ValueError(f"{self.module}: found {found} times instead of once: {self.old!r}")
+        return source.replace(self.old, self.new)
+
+
+_BATCH = "storage.postgresql_batch"
+_PARK = "            parts.append(self._change())\n        if self._consumed:"
+_LOOK = (
+    '                "AND EXISTS (SELECT 1 FROM signal s WHERE s.execution_id = execution.id)"\n'
+    "            )\n        return parts"
+)
+_SLEEP = 'parts.append("SELECT pg_sleep(0.02)")'
+
+PATCHES: dict[str, tuple[Change, ...]] = {
+    # --- moments made longer; nothing may go wrong with these alone ---
+    "slow-fill": (
+        Change(
+            "api.cache_middleware",
+            "        await self._cache.put(self._key,",
+            "        import asyncio, random\n        await asyncio.sleep(random.random() * 0.02)\n"
+            "        await self._cache.put(self._key,",
+        ),
+    ),
+    "slow-park": (Change(_BATCH, _PARK, _PARK.replace("\n", f"\n            {_SLEEP}\n", 1)),),
+    "slow-commit": (
+        Change(
+            "engine.worker",
+            "        self._queue.put(step.append, partial(self._committed, run, step, done))",
+            "        asyncio.get_running_loop().call_later("
+            "0.05, self._queue.put, step.append, partial(self._committed, run, step, done))",
+        ),
+    ),
+    "die-in-a-step": (
+        Change("engine.journal", '                hit("commit.after")\n', ""),
+        Change(
+            "storage.sqlite_journal",
+            "    _update(db, now, lease, changes)\n",
+            "    from engine.failpoints import hit\n    if changes:\n        hit('commit.after')\n"
+            "    _update(db, now, lease, changes)\n",
+        ),
+    ),
+    # --- guards taken out ---
+    "fence": (Change(_BATCH, '[] if self._lease is None else [f"EXECUTE fence({self._lease:d})"]', "[]"),),
+    "dispatch-after-commit": (
+        Change(
+            "engine.worker",
+            "        self._queue.put(step.append, partial(self._committed, run, step, done))",
+            "        calls, step.calls = step.calls, []\n        if calls:\n            self._submit(calls)\n"
+            "        asyncio.get_running_loop().call_later("
+            "0.05, self._queue.put, step.append, partial(self._committed, run, step, done))",
+        ),
+    ),
+    "lost-answer": (
+        Change(
+            "storage.postgresql_appends",
+            "            found = await _find(writer, batch)\n            return found if found is not None else ",
+            "            return ",
+        ),
+        Change(
+            "storage.postgresql_appends",
+            "        found = await _find(writer, batch)\n        if found is None:\n            raise\n"
+            "        return found",
+            "        raise",
+        ),
+    ),
+    "park-then-look": (
+        Change(_BATCH, _PARK, "            pass\n        if self._consumed:"),
+        Change(
+            _BATCH,
+            _LOOK,
+            _LOOK.replace(
+                "        return parts",
+                f"        if self._changes:\n            {_SLEEP}\n            parts.append(self._change())\n"
+                "        return parts",
+            ),
+        ),
+    ),
+    "recall": (Change("storage.sqlite_journal", "    if parked:\n", "    if not parked:\n"),),
+    "idempotency": (
+        Change("storage.sqlite_journal", "    duplicates = _claim_keys(db, appends)\n", "    duplicates: dict = {}\n"),
+    ),
+    "generation": (
+        Change(
+            "cache.redis_cache",
+            "        return all(present[name] == generation for name, generation in entry.generations.items())",
+            "        return True",
+        ),
+    ),
+    "generation-before-read": (
+        Change(
+            "cache.redis_cache",
+            "        entry = _Entry(token.run, token.generations, value)",
+            "        entry = _Entry(token.run, await self._generations(token.run, tags) or token.generations, value)",
+        ),
+    ),
+    "one-transaction": (
+        Change("storage.sqlite_writer", '            db.execute("BEGIN IMMEDIATE")\n', ""),
+        Change("storage.sqlite_writer", '            db.execute("COMMIT")\n', ""),
+        Change("storage.sqlite_writer", '    work.db.execute("SAVEPOINT job")\n', ""),
+        Change("storage.sqlite_writer", '    work.db.execute("RELEASE job")\n', ""),
+    ),
+    "savepoint": (Change("storage.sqlite_writer", '        work.db.execute("ROLLBACK TO job")\n', ""),),
+    "clock": (
+        Change(
+            "engine.dbclock",
+            "self._at + (time.monotonic() - self._seen)",
+            "self._at + (time.monotonic() - self._seen) + 0.5",
+        ),
+    ),
+    "sweep": (
+        Change("storage.postgresql", "        dead = [row[0] for row in", "        dead = [] and [row[0] for row in"),
+    ),
+    "slots": (Change("engine.runner", "        for _ in range(held):\n            self._slots.release()\n", ""),),
+    "read-again": (
+        Change(
+            "engine.worker",
+            "        self._forget(run)\n        self.unsure = True\n",
+            "        self._forget(run)\n",
+        ),
+    ),
+}

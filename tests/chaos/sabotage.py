@@ -1,0 +1,97 @@
+"""C30: one guard at a time is taken out of the product, and the check that watches over it must turn red.
+
+Each sabotage has its control: the same check without it, with the same moments made longer, must stay green. So a red
+check is the guard's absence and nothing else.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from tests.chaos import kill_matrix
+from tests.chaos.coherence import coherence
+from tests.chaos.embedded import embedded
+from tests.chaos.idempotent_start import idempotent_start
+from tests.chaos.kill_matrix import Cell
+from tests.chaos.lost_answers import lost_answers
+from tests.chaos.parking import parking
+from tests.chaos.report import Outcome, Timed
+from tests.chaos.timers import timers
+from tests.chaos.world import NONE, Settings
+from tests.chaos.zombie import zombie
+
+ONE_SLOT = {"MAX_CONCURRENT_TASKS": "1"}
+REMARKS = 3
+"""Reasons of a red check that are told."""
+
+Check = Callable[[int, str | None], Awaitable[Outcome]]
+"""By seed and the patches to run under."""
+
+
+class Sabotage(NamedTuple):
+    """`guard` is the patch that must make `check` red. `control` makes moments longer, with the guard in place."""
+
+    guard: str
+    says: str
+    check: Check
+    control: str | None = None
+    both: bool = False
+    """Whether the sabotage needs the control's patch beside its own."""
+
+
+def _cell(cell: Cell, settings: Settings = NONE) -> Check:
+    async def check(seed: int, guard: str | None) -> Outcome:
+        return await kill_matrix.cell(cell, seed, guard=guard, settings=settings)
+
+    return check
+
+
+SABOTAGES = (
+    Sabotage("fence", "C4 zombie", lambda seed, guard: zombie(2, seed, guard=guard)),
+    Sabotage(
+        "dispatch-after-commit",
+        "C1 kill matrix",
+        _cell(Cell("sqlite", "commit.before", "kill", 6)),
+        control="slow-commit",
+    ),
+    Sabotage("lost-answer", "C6 lost answers", lambda seed, guard: lost_answers(500, 0.1, seed, guard=guard)),
+    Sabotage(
+        "park-then-look",
+        "cancels while parking",
+        lambda seed, guard: parking("postgresql", 100, seed, guard=guard),
+        control="slow-park",
+    ),
+    Sabotage("recall", "cancels while parking", lambda seed, guard: parking("sqlite", 200, seed, guard=guard)),
+    Sabotage(
+        "idempotency", "C18 idempotent start", lambda seed, guard: idempotent_start("sqlite", 20, seed, guard=guard)
+    ),
+    Sabotage("generation", "C19 cache coherence", lambda seed, guard: coherence(1000, seed, guard=guard)),
+    Sabotage("generation-before-read", "C19 cache coherence", lambda seed, guard: coherence(3000, seed, guard=guard)),
+    Sabotage(
+        "one-transaction",
+        "C1 kill matrix",
+        _cell(Cell("sqlite", "commit.after", "kill", 6)),
+        control="die-in-a-step",
+        both=True,
+    ),
+    Sabotage("savepoint", "C10 embedded", lambda seed, guard: embedded(1, seed, guard=guard)),
+    Sabotage("clock", "C11 timers", lambda seed, guard: timers("sqlite", 50, seed, guard=guard)),
+    Sabotage("sweep", "C1 kill matrix", _cell(Cell("postgresql", "step.after", "kill", 8))),
+    Sabotage("slots", "C1 kill matrix", _cell(Cell("sqlite", "result.before", "raise", 3), ONE_SLOT)),
+    Sabotage("read-again", "C1 kill matrix", _cell(Cell("sqlite", "step.after", "raise", 6))),
+)
+
+
+async def sabotage(one: Sabotage, seed: int) -> Outcome:
+    """Green without, red with: anything else is a problem."""
+    outcome = Outcome(f"C30 without {one.guard}: {one.says}", seed, 2, "runs", faults=0)
+    with Timed(outcome):
+        green = await one.check(seed, one.control)
+        if not green.ok:
+            outcome.problems.append(f"it is red with its guard in place: {green.why()[:3]}")
+        red = await one.check(seed, f"{one.guard},{one.control}" if one.both else one.guard)
+        outcome.faults = int(not red.ok)
+        outcome.stale = red.stale
+        outcome.remarks = red.why()[:REMARKS]
+        if red.ok:
+            outcome.problems.append("it stays green without its guard: it watches over nothing")
+    return outcome
