@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -24,7 +25,6 @@ from storage.schema import upgrade
 
 RUN = "MILLRACE_TEST_RUN"
 TEMPLATE = "millrace_template"
-_keepers: list[subprocess.Popen[bytes]] = []
 
 
 def begin_run() -> None:
@@ -105,7 +105,7 @@ def _start_keeper(kind: str, address: Path) -> None:
             cwd=ROOT,
             start_new_session=True,
         )
-    _keepers.append(keeper)
+    threading.Thread(target=keeper.wait, name=f"{kind}-keeper", daemon=True).start()  # it outlives this worker
     while not address.exists():
         if keeper.poll() is not None:
             raise RuntimeError(f"no {kind} for the tests:\n{tail(log)}")
