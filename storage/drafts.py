@@ -1,5 +1,6 @@
 """Drafts and versions on one SQLAlchemy connection, inside a transaction that the caller begins and ends."""
 
+from bisect import bisect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,7 +12,8 @@ from engine.errors import KeyTaken, TaskNotFound, WorkflowNotFound
 from engine.model import DraftTask, Workflow, WorkflowVersion
 from engine.ports import Compiled, NewTask, NewWorkflow, TaskEdit
 from storage.columns import is_id
-from storage.records import new_task_values, task_record, task_values, version_record, workflow_record
+from storage.draft_cache import DraftCache
+from storage.records import TASK_COLUMNS, new_task_values, task_record, task_values, version_record, workflow_record
 from storage.tables import metadata
 
 workflow = metadata.tables["workflow"]
@@ -21,14 +23,22 @@ version = metadata.tables["workflow_version"]
 _VERSION = tuple(
     version.c[name] for name in ("id", "workflow_id", "number", "digest", "graph", "presentation", "created_at")
 )
+_TASK = tuple(task.c[name] for name in TASK_COLUMNS)
 
 
 class Drafts:
     """The verbs of `engine.ports.DraftStore`, synchronous. `now` is the SQL for the time of this transaction."""
 
-    def __init__(self, connection: Connection, now: ColumnElement[float]) -> None:
+    def __init__(self, connection: Connection, now: ColumnElement[float], cache: DraftCache) -> None:
         self._connection = connection
         self._now = now
+        self._cache = cache
+        self._learned: list[Workflow] = []
+
+    def remember(self) -> None:
+        """Puts what was read and written into the cache; to be called when it stands."""
+        for draft in self._learned:
+            self._cache.put(draft)
 
     # --- workflows ---
 
@@ -42,7 +52,7 @@ class Drafts:
 
     def get(self, namespace: str, ref: int | str) -> Workflow:
         row = self._find(namespace, ref)
-        return workflow_record(row, self._tasks(row.id))
+        return self._learn(row, self._tasks(row))
 
     def page(self, namespace: str, skip: int, limit: int) -> tuple[list[Workflow], int]:
         live = (workflow.c.namespace == namespace) & workflow.c.archived_at.is_(None)
@@ -54,8 +64,9 @@ class Drafts:
 
     def update(self, namespace: str, ref: int | str, changes: Mapping[str, Any]) -> Workflow:
         row = self._find(namespace, ref, lock=True)
+        tasks = self._tasks(row)
         try:
-            return workflow_record(self._bump(row, **changes), self._tasks(row.id))
+            return self._learn(self._bump(row, **changes), tasks)
         except IntegrityError as error:
             raise key_taken(changes.get("key")) from error
 
@@ -69,10 +80,10 @@ class Drafts:
 
     def edit(self, namespace: str, ref: int | str, edit: TaskEdit) -> tuple[Workflow, int]:
         row = self._find(namespace, ref, lock=True)
-        tasks = self._tasks(row.id)
+        tasks = self._tasks(row)
         if edit.new is not None:
             changed = self._add(row.id, tasks, edit.new)
-            tasks = _sorted((*tasks, changed))
+            tasks = _with(tasks, changed)
         else:
             old = next((t for t in tasks if t.id == edit.task_id), None)
             if old is None:
@@ -84,8 +95,8 @@ class Drafts:
                 self._connection.execute(delete(task).where(task.c.id == old.id))
             else:
                 changed = self._change(old, rest, edit.changes)
-                tasks = _sorted((*rest, changed))
-        draft = workflow_record(self._bump(row), tasks)
+                tasks = _with(rest, changed)
+        draft = self._learn(self._bump(row), tasks)
         edit.check(draft)
         return draft, changed.id
 
@@ -97,16 +108,16 @@ class Drafts:
         elif new.key in taken:
             raise _task_key_taken(new.key)
         if new.order is None:
-            values["position"] = max((t.order for t in tasks), default=0) + 1
+            values["position"] = tasks[-1].order + 1 if tasks else 1
         values |= {"workflow_id": workflow_id, "created_at": self._now, "updated_at": self._now}
-        return task_record(self._connection.execute(insert(task).values(**values).returning(task)).one())
+        return task_record(self._connection.execute(insert(task).values(**values).returning(*_TASK)).one())
 
     def _change(self, old: DraftTask, rest: tuple[DraftTask, ...], changes: Mapping[str, Any]) -> DraftTask:
         kept = {name: value for name, value in changes.items() if name not in {"key", "order"} or value is not None}
         if any(t.key == kept.get("key") for t in rest):
             raise _task_key_taken(kept["key"])
         values = task_values(kept) | {"updated_at": self._now}
-        statement = update(task).where(task.c.id == old.id).values(**values).returning(task)
+        statement = update(task).where(task.c.id == old.id).values(**values).returning(*_TASK)
         return task_record(self._connection.execute(statement).one())
 
     # --- versions ---
@@ -128,7 +139,7 @@ class Drafts:
         known = self.compiled(namespace, row.id)
         if known is not None:
             return known
-        compiled = compile_draft(workflow_record(row, self._tasks(row.id)))
+        compiled = compile_draft(self._learn(row, self._tasks(row)))
         made = self._version(row.id, compiled)
         values = {"compiled_revision": row.revision, "compiled_version": made.id}
         self._connection.execute(update(workflow).where(workflow.c.id == row.id).values(**values))
@@ -166,14 +177,21 @@ class Drafts:
         statement = update(workflow).where(workflow.c.id == row.id).values(**changes).returning(workflow)
         return self._connection.execute(statement).one()
 
-    def _tasks(self, workflow_id: int) -> tuple[DraftTask, ...]:
-        return tuple(self._tasks_of([workflow_id]).get(workflow_id, ()))
+    def _learn(self, row: Row[Any], tasks: tuple[DraftTask, ...]) -> Workflow:
+        draft = workflow_record(row, tasks)
+        self._learned.append(draft)
+        return draft
+
+    def _tasks(self, row: Row[Any]) -> tuple[DraftTask, ...]:
+        known = self._cache.get(row.id, row.revision)
+        return known if known is not None else tuple(self._tasks_of([row.id]).get(row.id, ()))
 
     def _tasks_of(self, workflows: list[int]) -> dict[int, list[DraftTask]]:
-        statement = select(task).where(task.c.workflow_id.in_(workflows)).order_by(task.c.position, task.c.id)
+        statement = select(*_TASK).where(task.c.workflow_id.in_(workflows)).order_by(task.c.position, task.c.id)
         found: dict[int, list[DraftTask]] = {}
-        for row in self._connection.execute(statement) if workflows else ():
-            found.setdefault(row.workflow_id, []).append(task_record(row))
+        for row in self._connection.execute(statement).all() if workflows else ():
+            made = task_record(row)
+            found.setdefault(made.workflow_id, []).append(made)
         return found
 
 
@@ -189,8 +207,10 @@ def _named(statement: Select[Any], namespace: str, ref: int | str) -> Select[Any
     return statement.where(column == ref, workflow.c.namespace == namespace, workflow.c.archived_at.is_(None))
 
 
-def _sorted(tasks: tuple[DraftTask, ...]) -> tuple[DraftTask, ...]:
-    return tuple(sorted(tasks, key=lambda t: (t.order, t.id)))
+def _with(tasks: tuple[DraftTask, ...], one: DraftTask) -> tuple[DraftTask, ...]:
+    """In its place by (order, id)."""
+    place = bisect(tasks, (one.order, one.id), key=lambda t: (t.order, t.id))
+    return *tasks[:place], one, *tasks[place:]
 
 
 def _free_key(taken: set[str]) -> str:

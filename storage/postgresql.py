@@ -35,6 +35,7 @@ from storage import postgresql_journal as journal
 from storage import postgresql_reads as reads
 from storage.coalesce import Coalescer
 from storage.columns import Instant
+from storage.draft_cache import DraftCache
 from storage.drafts import Drafts, key_taken
 from storage.postgresql_appends import append, translate
 from storage.postgresql_batch import PREPARED
@@ -65,6 +66,7 @@ class PostgreSQLStore:
         self._writer = Session(dsn, greet=PREPARED)
         self._readers = [Session(dsn) for _ in range(READERS)]
         self._bell = Bell(dsn)
+        self._drafts = DraftCache()
         self._leases: set[int] = set()
         self._events = Coalescer(self._read_events)
         self._executions = Coalescer(self._read_executions)
@@ -245,7 +247,15 @@ class PostgreSQLStore:
         return await _translated(self._writer.run(*parts))
 
     async def _draft(self, verb: Callable[[Drafts], T], *, isolation: str = "READ COMMITTED") -> T:
-        return await self._thread(lambda connection: verb(Drafts(connection, NOW)), isolation)
+        drafts: list[Drafts] = []
+
+        def job(connection: Connection) -> T:
+            drafts[:] = [Drafts(connection, NOW, self._drafts)]
+            return verb(drafts[0])
+
+        answer = await self._thread(job, isolation)
+        drafts[0].remember()
+        return answer
 
     async def _thread(self, job: Callable[[Connection], T], isolation: str) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._transaction, job, isolation)

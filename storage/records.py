@@ -1,6 +1,7 @@
 """Rows to records and back: the only place that knows how a field lies in a column."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -36,26 +37,40 @@ def workflow_record(row: Row[Any], tasks: tuple[DraftTask, ...] = ()) -> Workflo
     )
 
 
-def task_record(row: Row[Any]) -> DraftTask:
-    return DraftTask(
-        id=row.id,
-        workflow_id=row.workflow_id,
-        key=row.key,
-        name=row.name,
-        description=row.description,
-        order=row.position,
-        execution_type=row.execution_type,
-        type=row.type,
-        parameters=_any(row.parameters),
-        depends_on=_keys(row.depends_on),
-        when=_any(row.condition),
-        retry=_retry(row.retry),
-        timeout=row.timeout,
-        executor=row.executor,
-        on_error=row.on_error,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-    )
+TASK_COLUMNS = (
+    "id",
+    "workflow_id",
+    "key",
+    "name",
+    "description",
+    "position",
+    "execution_type",
+    "type",
+    "parameters",
+    "depends_on",
+    "condition",
+    "retry",
+    "timeout",
+    "executor",
+    "on_error",
+    "created_at",
+    "updated_at",
+)
+"""In the order of the fields of `DraftTask`."""
+_JSON = slice(TASK_COLUMNS.index("parameters"), TASK_COLUMNS.index("timeout"))
+
+
+def task_record(row: Sequence[Any]) -> DraftTask:
+    """From `TASK_COLUMNS`."""
+    values = list(row)
+    parameters, depends_on, condition, retry = (bytes(data) for data in values[_JSON])
+    values[_JSON] = _any(parameters), _keys(depends_on), _any(condition), _policy(retry)
+    return DraftTask(*values)
+
+
+@lru_cache(maxsize=256)
+def _policy(data: bytes) -> RetryPolicy:
+    return _retry(data)
 
 
 def task_values(fields: Mapping[str, Any]) -> dict[str, Any]:

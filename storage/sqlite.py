@@ -33,6 +33,7 @@ from engine.ports import (
 from storage import pages, schema, sqlite_journal, sqlite_reads
 from storage.coalesce import Coalescer
 from storage.columns import Instant, from_microseconds
+from storage.draft_cache import DraftCache
 from storage.drafts import Drafts
 from storage.sqlite_writer import Clock, Work, Writer
 
@@ -54,6 +55,7 @@ class SQLiteStore:
         self._url = url
         self._path = str(Path(str(schema.parse_url(url).database)).absolute())
         self._clock = Clock()
+        self._drafts = DraftCache()
         self._lock: int | None = None
         self._events = Coalescer(self._ask(sqlite_reads.events))
         self._executions = Coalescer(self._ask(sqlite_reads.executions))
@@ -65,7 +67,7 @@ class SQLiteStore:
         await asyncio.to_thread(self._prepare)
         self._engine = create_engine("sqlite://", creator=self._connect, poolclass=QueuePool, pool_size=READERS)
         self._threads = ThreadPoolExecutor(READERS, "sqlite-reader")
-        self._writer = Writer(self._path, self._clock)
+        self._writer = Writer(self._path, self._clock, self._drafts.clear)
         await self._writer.submit(lambda work: work.db.execute("SELECT 1"))
         self._clock.floor(await self._read_raw(sqlite_reads.last_time))
 
@@ -195,12 +197,20 @@ class SQLiteStore:
         return await self._writer.submit(job)
 
     async def _draft(self, verb: Callable[[Drafts], T]) -> T:
-        return await self._writer.submit(
-            lambda work: verb(Drafts(work.connection, literal(from_microseconds(work.now), Instant)))
-        )
+        def job(work: Work) -> T:
+            return self._apply(verb, work.connection, from_microseconds(work.now))
+
+        return await self._writer.submit(job)
 
     async def _view(self, verb: Callable[[Drafts], T]) -> T:
-        return await self._read(lambda connection: verb(Drafts(connection, literal(0.0, Instant))))
+        return await self._read(lambda connection: self._apply(verb, connection, 0.0))
+
+    def _apply(self, verb: Callable[[Drafts], T], connection: Connection, now: float) -> T:
+        """In a thread. What is remembered before its commit is forgotten if that fails."""
+        drafts = Drafts(connection, literal(now, Instant), self._drafts)
+        answer = verb(drafts)
+        drafts.remember()
+        return answer
 
     async def _read_raw(self, job: Callable[[sqlite3.Connection], T]) -> T:
         return await self._read(lambda connection: job(_raw(connection)))

@@ -69,9 +69,13 @@ class _Quiet(sqlite3.Connection):
 
 
 class Writer:
-    """Owns the write connection. Each job has its own savepoint, so that a refused one harms nobody."""
+    """Owns the write connection. Each job has its own savepoint, so that a refused one harms nobody.
 
-    def __init__(self, path: str, clock: Clock) -> None:
+    `undone` is called in the thread when a whole transaction was rolled back.
+    """
+
+    def __init__(self, path: str, clock: Clock, undone: Callable[[], None]) -> None:
+        self._undone = undone
         self._path = path
         self._clock = clock
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
@@ -138,6 +142,7 @@ class Writer:
         except Exception as error:
             if db.in_transaction:
                 db.execute("ROLLBACK")
+            self._undone()
             answers = [StoreUnavailable(f"the database file cannot be written: {error}")] * len(jobs)
         self._tell(jobs, answers)
 

@@ -9,7 +9,7 @@ import pytest
 from engine.errors import Invalid, KeyTaken, TaskNotFound, WorkflowNotFound
 from engine.model import DraftTask, RetryPolicy, Workflow
 from engine.ports import Compiled, NewTask, Store, TaskEdit
-from tests.stores import SPACE, adds, workflow
+from tests.stores import SPACE, adds, sql, workflow
 
 
 def agree(_draft: Workflow) -> None:
@@ -297,3 +297,20 @@ async def test_revisions_of_many_in_one_call(store: Store) -> None:
     expected = {first.id: (first.id, 1), "b'%s": (second.id, 2), "a": (first.id, 1)}
     assert await store.current_revisions(SPACE, asked) == expected
     assert await store.current_revisions(SPACE, []) == {}
+
+
+async def test_an_edit_that_was_refused_is_not_remembered(store: Store) -> None:
+    made = await store.create_workflow(workflow())
+    task = await add(store, made.id)
+    with pytest.raises(Invalid):
+        await store.edit_tasks(SPACE, made.id, TaskEdit(refuse, task_id=task.id))
+    await store.update_workflow(SPACE, made.id, {"name": "renamed"})
+    assert (await store.get_workflow(SPACE, made.id)).tasks == (task,)
+
+
+async def test_a_change_by_another_hand_is_seen(store: Store, store_url: str) -> None:
+    made = await store.create_workflow(workflow())
+    await add(store, made.id)
+    sql(store_url, "UPDATE task SET name = 'theirs'")
+    sql(store_url, "UPDATE workflow SET revision = revision + 1")
+    assert [task.name for task in (await store.get_workflow(SPACE, made.id)).tasks] == ["theirs"]
