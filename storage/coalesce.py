@@ -12,7 +12,7 @@ A = TypeVar("A")
 class Coalescer(Generic[Q, A]):
     """`run` answers many questions at once, in their order. One query is in flight at a time; at most `most` in it."""
 
-    def __init__(self, run: Callable[[Sequence[Q]], Awaitable[Sequence[A]]], most: int = 512) -> None:
+    def __init__(self, run: Callable[[Sequence[Q]], Awaitable[Sequence[A]]], most: int = 2048) -> None:
         self._run = run
         self._most = most
         self._waiting: deque[tuple[Q, asyncio.Future[A]]] = deque()

@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import ColumnElement, Connection, Executable, Row, Select, delete, func, insert, select, update
+from sqlalchemy.exc import DataError, IntegrityError
 
-from engine.errors import KeyTaken, TaskNotFound, WorkflowNotFound
+from engine.errors import Invalid, KeyTaken, TaskNotFound, WorkflowNotFound
 from engine.model import DraftTask, Workflow, WorkflowVersion
 from engine.ports import Compiled, NewTask, NewWorkflow, TaskEdit
 from storage.columns import is_id
@@ -46,7 +46,7 @@ class Drafts:
         values = msgspec.structs.asdict(new)
         statement = insert(workflow).values(**values, created_at=self._now, updated_at=self._now).returning(workflow)
         try:
-            return workflow_record(self._connection.execute(statement).one())
+            return workflow_record(self._write(statement))
         except IntegrityError as error:
             raise key_taken(new.key) from error
 
@@ -110,7 +110,7 @@ class Drafts:
         if new.order is None:
             values["position"] = tasks[-1].order + 1 if tasks else 1
         values |= {"workflow_id": workflow_id, "created_at": self._now, "updated_at": self._now}
-        return task_record(self._connection.execute(insert(task).values(**values).returning(*_TASK)).one())
+        return task_record(self._write(insert(task).values(**values).returning(*_TASK)))
 
     def _change(self, old: DraftTask, rest: tuple[DraftTask, ...], changes: Mapping[str, Any]) -> DraftTask:
         kept = {name: value for name, value in changes.items() if name not in {"key", "order"} or value is not None}
@@ -118,7 +118,7 @@ class Drafts:
             raise _task_key_taken(kept["key"])
         values = task_values(kept) | {"updated_at": self._now}
         statement = update(task).where(task.c.id == old.id).values(**values).returning(*_TASK)
-        return task_record(self._connection.execute(statement).one())
+        return task_record(self._write(statement))
 
     # --- versions ---
 
@@ -175,7 +175,13 @@ class Drafts:
     def _bump(self, row: Row[Any], **values: Any) -> Row[Any]:
         changes = {"revision": row.revision + 1, "updated_at": self._now} | values
         statement = update(workflow).where(workflow.c.id == row.id).values(**changes).returning(workflow)
-        return self._connection.execute(statement).one()
+        return self._write(statement)
+
+    def _write(self, statement: Executable) -> Row[Any]:
+        try:
+            return self._connection.execute(statement).one()
+        except (DataError, OverflowError, ValueError) as error:
+            raise cannot_hold(error) from error
 
     def _learn(self, row: Row[Any], tasks: tuple[DraftTask, ...]) -> Workflow:
         draft = workflow_record(row, tasks)
@@ -218,6 +224,11 @@ def _free_key(taken: set[str]) -> str:
     while f"task_{number}" in taken:
         number += 1
     return f"task_{number}"
+
+
+def cannot_hold(error: Exception) -> Invalid:
+    """For numbers and texts that get past every check but not into a column."""
+    return Invalid(f"the database cannot hold this: {error}")
 
 
 def key_taken(key: str | None) -> KeyTaken:

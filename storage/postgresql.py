@@ -36,7 +36,7 @@ from storage import postgresql_reads as reads
 from storage.coalesce import Coalescer
 from storage.columns import Instant
 from storage.draft_cache import DraftCache
-from storage.drafts import Drafts, key_taken
+from storage.drafts import Drafts, cannot_hold, key_taken
 from storage.postgresql_appends import append, translate
 from storage.postgresql_batch import PREPARED
 from storage.postgresql_bell import Bell
@@ -110,7 +110,10 @@ class PostgreSQLStore:
     # --- definitions ---
 
     async def create_workflow(self, new: NewWorkflow) -> Workflow:
-        rows = await self._read(postgresql_drafts.create(new))
+        try:
+            rows = await self._read(postgresql_drafts.create(new))
+        except ValueError as error:
+            raise cannot_hold(error) from error
         if not rows:
             raise key_taken(new.key)
         return postgresql_drafts.created(new, rows)

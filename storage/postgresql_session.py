@@ -6,13 +6,14 @@ waits for it. Every query is its own transaction, several statements in one quer
 
 import asyncio
 import os
+import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 import psycopg2
-from psycopg2.extensions import POLL_OK, POLL_WRITE, connection, cursor
+from psycopg2.extensions import POLL_OK, POLL_WRITE, connection, cursor, parse_dsn
 
 from engine.errors import StoreUnavailable
 
@@ -23,7 +24,7 @@ Rows = list[tuple[Any, ...]]
 CONNECT_SECONDS = 5.0
 OPTIONS = {
     "statement_timeout": "30s",
-    "idle_in_transaction_session_timeout": "3s",
+    "idle_in_transaction_session_timeout": "30s",
     "synchronous_commit": "on",
     "standard_conforming_strings": "on",
     "timezone": "UTC",
@@ -198,8 +199,9 @@ class Session:
 
 
 async def _connect(dsn: str) -> connection:
-    made: connection = psycopg2.connect(dsn, async_=1, **JOURNAL)
     loop = asyncio.get_running_loop()
+    where = await _addresses(loop, parse_dsn(dsn))
+    made: connection = psycopg2.connect(dsn, async_=1, **JOURNAL, **where)
     try:
         while (state := made.poll()) != POLL_OK:
             await _until_ready(loop, made.fileno(), writing=state == POLL_WRITE)
@@ -208,6 +210,17 @@ async def _connect(dsn: str) -> connection:
             made.close()
         raise
     return made
+
+
+async def _addresses(loop: asyncio.AbstractEventLoop, dsn: dict[str, str]) -> dict[str, Any]:
+    """Where the host is: looked up here, because libpq would block the loop."""
+    host, port = dsn.get("host", ""), dsn.get("port", "5432")
+    if not host or "/" in host or "," in host or "hostaddr" in dsn:
+        return {}
+    found = await loop.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
+    places = list(dict.fromkeys(str(address[0]) for *_, address in found))
+    each = len(places)
+    return {"host": ",".join([host] * each), "port": ",".join([port] * each), "hostaddr": ",".join(places)}
 
 
 async def _until_ready(loop: asyncio.AbstractEventLoop, number: int, *, writing: bool) -> None:

@@ -314,3 +314,15 @@ async def test_a_change_by_another_hand_is_seen(store: Store, store_url: str) ->
     sql(store_url, "UPDATE task SET name = 'theirs'")
     sql(store_url, "UPDATE workflow SET revision = revision + 1")
     assert [task.name for task in (await store.get_workflow(SPACE, made.id)).tasks] == ["theirs"]
+
+
+@pytest.mark.parametrize("fields", [{"order": 2**70}, {"name": "\ud800"}], ids=str)
+async def test_what_no_column_can_hold_is_refused(store: Store, fields: dict[str, Any]) -> None:
+    made = await store.create_workflow(workflow())
+    with pytest.raises(Invalid):
+        await store.edit_tasks(SPACE, made.id, adds(**fields))
+    with pytest.raises(Invalid):
+        await store.create_workflow(workflow("\ud800"))
+    with pytest.raises(Invalid):
+        await store.update_workflow(SPACE, made.id, {"description": "\ud800"})
+    assert await store.get_workflow(SPACE, made.id) == made

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from deploy.servers import free_port
 from engine.errors import BatchRefused, ConfigurationError, LeaseLost, StoreUnavailable
 from engine.ports import Append, Duplicate, Signal, Store
 from storage import postgresql_journal as journal
@@ -173,6 +174,25 @@ async def test_another_batch_at_our_place_is_not_ours(store: Store, proxy: Proxy
     assert await seqs(store, number) == [1]
 
 
+async def test_an_old_transaction_that_is_still_running_is_waited_for(
+    store: Store, proxy: Proxy, lease: int, postgres_locks: Any
+) -> None:
+    (number,) = await store.reserve_ids(1)
+    await store.commit(lease, 1, [begins(number)])
+    rival = f"INSERT INTO event (execution_id, seq, type, v, at, data) VALUES ({number}, 2, 'x', 1, now(), '')"
+    async with postgres_locks(rival, end="ROLLBACK"):
+        proxy.lose("EXECUTE ")
+        commit = asyncio.create_task(store.commit(lease, 2, [says(number, 2)]))
+        await _until(lambda: proxy.lost == 1)
+        await asyncio.sleep(0.05)
+        proxy.cut()
+        await asyncio.sleep(0.2)
+        assert not commit.done()
+    committed = await commit
+    assert (await store.read_events({number: 1}))[number][0].at == committed.at
+    assert await seqs(store, number) == [1, 2]
+
+
 # --- cut connections ---
 
 
@@ -236,10 +256,18 @@ async def test_an_older_schema_names_the_cure(migrated_postgres_url: str) -> Non
             pass
 
 
-async def test_no_server_is_said() -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1:1", "localhost:1", "nowhere.invalid", "[::1]:1"])
+async def test_no_server_is_said(host: str) -> None:
     with pytest.raises(StoreUnavailable):
-        async with opened("postgresql://nobody@127.0.0.1:1/nothing"):
+        async with opened(f"postgresql://nobody@{host}/nothing"):
             pass
+
+
+async def test_a_server_is_found_by_its_name(start_postgres: Any) -> None:
+    server = start_postgres(port=free_port())
+    session = Session(f"postgresql://postgres@localhost:{server.port}/postgres")
+    assert await session.run("SELECT 1") == [(1,)]
+    session.close()
 
 
 # --- several processes ---
@@ -376,12 +404,12 @@ def postgres_locks(migrated_postgres_url: str) -> Any:
     """A transaction of somebody else that stays open meanwhile."""
 
     @asynccontextmanager
-    async def held(statement: str) -> AsyncIterator[None]:
+    async def held(statement: str, end: str = "COMMIT") -> AsyncIterator[None]:
         session = Session(migrated_postgres_url)
         await session.run("BEGIN")
         await session.run(statement)
         yield
-        await session.run("COMMIT")
+        await session.run(end)
         session.close()
 
     return held
