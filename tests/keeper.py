@@ -1,13 +1,15 @@
 """`python -m tests.keeper <postgres|redis> <folder>`: holds one server for a whole test run.
 
 The first test that needs a server starts its keeper; it ends with the run, however that ends: the kernel closes
-the pipe `<folder>/run` that the run's first process holds open.
+the pipe `<folder>/run` that the run's first process holds open. What tests of a killed run left running goes too.
 """
 
 import os
 import select
 import shutil
+import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from deploy.servers import PostgresServer, RedisServer
@@ -23,6 +25,7 @@ def keep(kind: str, folder: Path) -> None:
         address.write_text(server.url())
         address.rename(folder / kind)
         _wait_for_end(folder / "run")
+    _kill_leftovers(folder)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -34,6 +37,16 @@ def _wait_for_end(pipe: Path) -> None:
                 return
         except BlockingIOError:
             select.select([descriptor], [], [])
+
+
+def _kill_leftovers(folder: Path) -> None:
+    """Processes that inherited the name of this run; the other keepers end by themselves (Linux only)."""
+    mark = f"={folder}\0".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            keeper = b"tests.keeper" in (process / "cmdline").read_bytes()
+            if mark in (process / "environ").read_bytes() and not keeper:
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 if __name__ == "__main__":
