@@ -11,9 +11,10 @@ from engine import limits
 from engine.caretakers.lag import LATE, LoopLag
 from engine.documents import check_payload, digest
 from engine.drafts import Drafts, Ref
-from engine.errors import AlreadyEnded, ExecutionNotFound, IdempotencyMismatch, Invalid, MillraceError
+from engine.errors import AlreadyEnded, ExecutionNotFound, IdempotencyMismatch, Invalid, LeaseLost, MillraceError
 from engine.events import ExecutionStarted, StoredEvent, encode
 from engine.failpoints import hit
+from engine.library import Entry
 from engine.model import DEFAULT_NAMESPACE, DraftTask, ExecutionRow, ExecutionView, Record, Workflow
 from engine.ports import (
     Append,
@@ -144,9 +145,7 @@ class WorkflowService:
         hit("start.before")
         status = ExecutionStatus.PENDING
         if worker is not None and owned:
-            answer: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
-            status = worker.begin(execution_id, entry, start, value, partial(_answer, answer))
-            committed = await answer
+            committed, status = await self._begin(worker, execution_id, entry, start, value)
         else:
             committed = await self._leave(execution_id, start, value)
         hit("start.after")
@@ -154,6 +153,18 @@ class WorkflowService:
         if duplicate is not None:
             return await self._replayed(duplicate, start)
         return Started(execution_id, workflow_id, status)
+
+    async def _begin(
+        self, worker: Worker, execution_id: int, entry: Entry, start: NewExecution, value: Any
+    ) -> tuple[Committed, ExecutionStatus]:
+        """Owned here at once. If the lease is lost meanwhile nothing was written, and any engine may take it."""
+        answer: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
+        status = worker.begin(execution_id, entry, start, value, partial(_answer, answer))
+        try:
+            return await answer, status
+        except LeaseLost:
+            left = msgspec.structs.replace(start, owned=False)
+            return await self._leave(execution_id, left, value), ExecutionStatus.PENDING
 
     async def _leave(self, execution_id: int, start: NewExecution, value: Any) -> Committed:
         """Starts for any engine to take."""
