@@ -171,8 +171,9 @@ def _head(progress: Progress, ended: int, total: int, took: str) -> RenderableTy
 
 def _table(rows: Iterable[Row]) -> RenderableType:
     table = Table.grid(padding=(0, 2))
-    for _ in range(5):
-        table.add_column(no_wrap=True, overflow="ellipsis")
+    for _ in range(4):
+        table.add_column(no_wrap=True)
+    table.add_column()  # the one that gives way
     for row in rows:
         style = COLOURS.get(row.status, "")
         attempt = f"attempt {row.attempt}" if row.attempt > 1 else ""
@@ -181,9 +182,13 @@ def _table(rows: Iterable[Row]) -> RenderableType:
             Text(row.status, style=style),
             Text(duration(row.took()), justify="right"),
             Text(attempt),
-            Text(cell(row.note) if row.note else row.name if row.name != row.key else "", style="bright_black"),
+            Text(_remark(row), style="bright_black", no_wrap=True, overflow="ellipsis"),
         )
     return table
+
+
+def _remark(row: Row) -> str:
+    return cell(row.note) if row.note else row.name if row.name != row.key else ""
 
 
 def _sign(status: str) -> str:

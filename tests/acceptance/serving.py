@@ -1,18 +1,21 @@
 """A really running `cli.py serve` on free ports and a SQLite file, and its three kinds of callers."""
 
 import http.client
+import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import grpc
+import pytest
 
+import cli
 from deploy.processes import ROOT, Process
 from proto.workflow.v1 import workflow_pb2 as pb
 from proto.workflow.v1.workflow_pb2_grpc import WorkflowServiceStub
@@ -52,26 +55,54 @@ class Served:
         answer: pb.ExecuteWorkflowResponse = self.stub.ExecuteWorkflow(request, timeout=30)
         return answer
 
-    def cli(self, *words: str, stdin: str | None = None, **settings: str) -> "subprocess.CompletedProcess[str]":
-        """`python cli.py …` against this server."""
-        return run_cli(*words, stdin=stdin, **{"REST_API_URL": self.rest_url, "GRPC_API_URL": self.target, **settings})
+    @property
+    def settings(self) -> dict[str, str]:
+        """What tells the command line where it is."""
+        return {"REST_API_URL": self.rest_url, "GRPC_API_URL": self.target}
+
+    def cli(self, *words: str, stdin: str = "") -> "Done":
+        """What `python cli.py …` does, in this process: a new one takes most of its time to import."""
+        return call_cli(*words, stdin=stdin, **self.settings)
 
 
-def run_cli(*words: str, stdin: str | None = None, **settings: str) -> "subprocess.CompletedProcess[str]":
-    """`python cli.py …`; no trace is ever seen."""
+class Done(NamedTuple):
+    """How a command ended. No trace is ever seen."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run_cli(*words: str, **settings: str) -> Done:
+    """`python cli.py …`"""
     done = subprocess.run(
         [sys.executable, "cli.py", *words],
         cwd=ROOT,
         env={**os.environ, **settings},
-        input=stdin,
-        stdin=subprocess.DEVNULL if stdin is None else None,
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
     assert "Traceback" not in done.stdout + done.stderr
-    return done
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def call_cli(*words: str, stdin: str = "", **settings: str) -> Done:
+    """The same in this process."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["cli.py", *words])
+        patch.setattr(sys, "stdin", io.StringIO(stdin))
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        try:
+            cli.main()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+    assert "Traceback" not in out.getvalue() + err.getvalue()
+    return Done(code, out.getvalue(), err.getvalue())
 
 
 def process(folder: Path, *options: str, **settings: str) -> tuple[Process, Path]:
