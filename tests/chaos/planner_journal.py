@@ -14,6 +14,9 @@ from engine.states import EXECUTION_MOVES, TASK_MOVES, ExecutionStatus, is_termi
 from engine.states import TaskStatus as T
 from tests.chaos.planner_twin import MISSING, NOTHING, History, Verdict, retry_bounds
 
+Move = tuple[str, str, str]
+"""`task` or `execution`, from, to."""
+Counted = str | Move
 VIEW_ONLY = {"graph", "started_at", "ended_at", "scheduled_at"}
 """What the owner of an execution does not keep: only those who read an execution need it."""
 
@@ -21,7 +24,7 @@ VIEW_ONLY = {"graph", "started_at", "ended_at", "scheduled_at"}
 class Journal:
     """Row, events, inbox; `state` is folded from the stored bytes alone."""
 
-    def __init__(self, execution_id: int, graph: Graph, compiled: CompiledGraph, counts: Counter[object]) -> None:
+    def __init__(self, execution_id: int, graph: Graph, compiled: CompiledGraph, counts: Counter[Counted]) -> None:
         self.id = execution_id
         self.graph = graph
         self.compiled = compiled
@@ -36,6 +39,8 @@ class Journal:
         self.inbox: dict[int, Signal] = {}
         self.expected: dict[str, Result] = {}
         """The first report of each attempt that runs, by task."""
+        self.attached: set[str] = set()
+        """Tasks whose attempt outlived the last take-over."""
 
     @property
     def ended(self) -> bool:
@@ -86,7 +91,7 @@ class Journal:
             old = self.state.tasks[key].status if key in self.state.tasks else T.PENDING
             new = after.status(key)
             assert new in TASK_MOVES[old], f"{key}: {old} -> {new} is not legal"
-            self.counts[old, new] += 1
+            self.counts["task", old.value, new.value] += 1
 
     def _check_event(self, event: ev.Event, before: History, verdict: Verdict, now: float) -> None:
         assert not any(isinstance(e, ev.TERMINAL_EVENTS) for e in self.events), "something after the end"
@@ -108,7 +113,8 @@ class Journal:
                 assert event == verdict.end
                 assert not verdict.cancels
             case ev.TakenOver(lost=lost):
-                assert set(lost) == {key for key in before.tasks if before.status(key) is T.RUNNING}
+                assert lost
+                assert all(before.status(key) is T.RUNNING and key not in self.attached for key in lost)
             case _:
                 pass
 
@@ -171,7 +177,7 @@ class Journal:
         new = append.status if append.start is None else append.start.status
         if new is not None and new is not self.status:
             assert new in EXECUTION_MOVES[self.status], f"{self.status} -> {new} is not legal"
-            self.counts[self.status, new] += 1
+            self.counts["execution", self.status.value, new.value] += 1
             self.status = new
         assert self.ended == isinstance(self.events[-1], ev.TERMINAL_EVENTS)
         if append.park is not None:
@@ -194,12 +200,14 @@ class Journal:
         assert step.ended == self.ended
         assert [(call.task, call.attempt) for call in step.calls] == ([] if step.ended else started)
         for call in step.calls:
-            self._check_call(call)
+            self.check_call(call)
         assert not step.cancels or step.ended
 
-    def _check_call(self, call: TaskCall) -> None:
+    def check_call(self, call: TaskCall) -> None:
+        """A call is what the journal says of it, whoever asks and when."""
         history = History(self.graph, self.events)
         assert call.config == history.render(history.tasks[call.task].config)
+        assert call.attempt == history.attempts(call.task)
         assert call.idempotency_key == f"{self.id}/{call.task}/"
 
     def _check_decided(self, step: Step, at: float) -> None:
@@ -210,8 +218,12 @@ class Journal:
         statuses = [history.status(key) for key in history.tasks]
         assert step.parked == (not self.ended and not any(s in (T.SCHEDULED, T.RUNNING) for s in statuses))
         if not self.ended:
-            awaited = {name for name in map(history.waits_for, history.tasks) if name}
-            assert not any(history.mail(name) for name in awaited), "a task waits for a signal that has come"
+            assert not any(history.mail(name) for name in self.awaited()), "a task waits for a signal that has come"
+
+    def awaited(self) -> set[str]:
+        """The names of the signals that tasks wait for."""
+        history = History(self.graph, self.events)
+        return {name for name in map(history.waits_for, history.tasks) if name}
 
     def _check_served(self, run: Run) -> None:
         assert fields(run.state) == fields(self.state), "what is rebuilt is not what is served"

@@ -47,10 +47,15 @@ class History:
         self.graph = graph
         self.events = events
         self.tasks = {task.key: task for task in graph.tasks}
+        self._own: dict[str, list[ev.Event]] = {key: [] for key in self.tasks}
+        for event in events:
+            for key in getattr(event, "lost", None) or (getattr(event, "task", None),):
+                if key is not None:
+                    self._own[key].append(event)
 
     def own(self, key: str) -> list[ev.Event]:
         """The events of one task; a take-over that lost it is one of them."""
-        return [e for e in self.events if getattr(e, "task", None) == key or key in getattr(e, "lost", ())]
+        return self._own[key]
 
     def status(self, key: str) -> T:
         """As the last event of the task has it."""

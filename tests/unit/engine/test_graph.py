@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -115,7 +116,7 @@ def test_a_cycle_is_named_in_the_direction_of_its_edges(edges: list[str], cycle:
     graph = Graph(tasks, tuple(Edge(*pair) for pair in edges))
     found = find_cycle(graph)
     assert found[0] == found[-1]
-    assert all(pair in edges for pair in map("".join, zip(found, found[1:], strict=False)))
+    assert all(pair in edges for pair in map("".join, pairwise(found)))
     assert set(found) == set(cycle)
     assert [code for code, _ in faults(*tasks, edges=graph.edges)] == ["cycle"]
     assert " -> ".join(found) in message(*tasks, edges=graph.edges)
@@ -145,7 +146,7 @@ def test_many_tasks_are_checked_and_too_many_refused() -> None:
         A,
         *(Task(f"t{i}", config={"x": f"{{{{tasks.{'a' if i == 0 else f't{i - 1}'}.output}}}}"}) for i in range(9_999)),
     ]
-    chain = [Edge(one.key, other.key) for one, other in zip(tasks, tasks[1:], strict=False)]
+    chain = [Edge(one.key, other.key) for one, other in pairwise(tasks)]
     assert check(definition(tasks, chain), Nodes()) == []
     (fault,) = check(definition([*tasks, C], chain), Nodes())
     assert "at most 10000 tasks" in fault.message

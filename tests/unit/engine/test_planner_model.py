@@ -1,0 +1,151 @@
+"""C24 in small: the planner, the fold and the runner against their twin; and that the twin sees a missing guard."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine import events as ev
+from engine import planner, runner, state
+from engine.slots import Slots
+from engine.state import State
+from tests.chaos.planner_model import MOVES_NOW, World, rare_moves, run_model
+
+
+@given(st.randoms(use_true_random=False), st.integers(5, 120))
+@settings(max_examples=40)
+def test_nothing_differs_from_the_twin(rnd: random.Random, steps: int) -> None:
+    world = World(rnd)
+    for _ in range(steps):
+        world.step()
+    world.drain()
+
+
+def test_every_move_of_today_occurs() -> None:
+    counts = run_model(20_261_120, 9_000)
+    assert rare_moves(counts, 1) == []
+    assert counts["ended"] > 500
+    assert len(MOVES_NOW) == len(set(MOVES_NOW)) == 31
+
+
+# --- sabotage: with a guard removed, the model fails ---
+
+
+def starts_while_stopping(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(State, "stopping", property(lambda self: False))
+
+
+def forgets_a_label(patch: pytest.MonkeyPatch) -> None:
+    settle = state._settle
+    patch.setattr(
+        state, "_settle", lambda s, vertex, label, unlabelled=True: settle(s, vertex, None, unlabelled=unlabelled)
+    )
+
+
+def passes_no_skip_on(patch: pytest.MonkeyPatch) -> None:
+    settle = state._settle
+    patch.setattr(state, "_settle", lambda s, vertex, label, unlabelled=True: settle(s, vertex, label))
+
+
+def does_not_wait_for_the_join(patch: pytest.MonkeyPatch) -> None:
+    def eager(s: State, vertex: Any, label: str | None, *, unlabelled: bool = True) -> None:
+        settle(s, vertex, label, unlabelled=unlabelled)
+        for _, target in vertex.out:
+            if s.graph.vertices[target].key not in s.tasks:
+                s.ready[target] = None
+                s.remaining[target] = 0
+
+    settle = state._settle
+    patch.setattr(state, "_settle", eager)
+
+
+def retries_once_more(patch: pytest.MonkeyPatch) -> None:
+    retry = planner.next_retry
+    patch.setattr(runner, "next_retry", lambda policy, failures, *rest: retry(policy, failures - 1, *rest))
+
+
+def fires_early(patch: pytest.MonkeyPatch) -> None:
+    stamp_due = state.stamp_due
+    patch.setattr(runner, "stamp_due", lambda s, event, at: stamp_due(s, event, at - 0.5))
+
+
+def leaks_a_slot(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Slots, "release", lambda self: None)
+
+
+def takes_any_report(patch: pytest.MonkeyPatch) -> None:
+    take = runner.Run._take_result
+
+    def any_call(self: runner.Run, call: Any, result: Any, elapsed: float) -> None:
+        take(self, self.flying.get(call.task, call), result, elapsed)
+
+    patch.setattr(runner.Run, "_take_result", any_call)
+
+
+def takes_a_signal_twice(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(runner.Run, "signal", lambda self, signal: self._signals.append(signal))
+
+
+def forgets_the_lost(patch: pytest.MonkeyPatch) -> None:
+    resume = runner.Run.resume
+    patch.setattr(runner.Run, "resume", lambda self, running, attached: resume(self, [], attached))
+
+
+def begins_again_what_is_attached(patch: pytest.MonkeyPatch) -> None:
+    resume = runner.Run.resume
+    patch.setattr(runner.Run, "resume", lambda self, running, attached: resume(self, running, ()))
+
+
+def starts_early_in_the_seq(patch: pytest.MonkeyPatch) -> None:
+    finish = runner.Run._finish
+
+    def off_by_one(self: runner.Run) -> runner.Step:
+        self.state.seq += 1
+        return finish(self)
+
+    patch.setattr(runner.Run, "_finish", off_by_one)
+
+
+def keeps_what_it_did_not_write(patch: pytest.MonkeyPatch) -> None:
+    record = runner.Run._record
+
+    def other(self: runner.Run, event: ev.Event, stored: ev.EventRecord) -> None:
+        if isinstance(event, ev.TaskCompleted):
+            event = ev.TaskCompleted(event.task, "other", event.label)
+        record(self, event, stored)
+
+    patch.setattr(runner.Run, "_record", other)
+
+
+SABOTAGE: list[Callable[[pytest.MonkeyPatch], None]] = [
+    starts_while_stopping,
+    forgets_a_label,
+    passes_no_skip_on,
+    does_not_wait_for_the_join,
+    retries_once_more,
+    fires_early,
+    leaks_a_slot,
+    takes_any_report,
+    takes_a_signal_twice,
+    forgets_the_lost,
+    begins_again_what_is_attached,
+    starts_early_in_the_seq,
+    keeps_what_it_did_not_write,
+]
+
+
+@pytest.mark.parametrize("sabotage", SABOTAGE)
+def test_the_model_sees_a_missing_guard(
+    sabotage: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sabotage(monkeypatch)
+    with pytest.raises((AssertionError, KeyError, IndexError)):
+        many_models()
+
+
+def many_models() -> None:
+    for seed in range(20):
+        run_model(seed, 300)
