@@ -1,0 +1,42 @@
+"""The Bruno collection, run by the Bruno CLI against a running service."""
+
+import fcntl
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from deploy.processes import ROOT
+from tests.acceptance.serving import Served
+
+FOLDER = ROOT / "tests" / "bruno"
+BRU = FOLDER / "node_modules" / "@usebruno" / "cli" / "bin" / "bru.js"
+
+
+def test_the_collection_passes(served: Served) -> None:
+    _install()
+    command = [_program("node"), str(BRU), "run", "--env", "local", "--env-var", f"base_url={served.rest_url}"]
+    done = subprocess.run(command, cwd=ROOT / "bruno", capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    requests = len(list((ROOT / "bruno").glob("*.bru")))
+    assert f"{requests} ({requests} Passed)" in done.stdout, done.stdout
+
+
+def _install() -> None:
+    """Once per checkout, from the lock file."""
+    with (FOLDER / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = FOLDER / "node_modules" / ".done"
+        if done.exists() and done.read_text() == (FOLDER / "package-lock.json").read_text():
+            return
+        command = [_program("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+        run = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, timeout=500, check=False)
+        assert run.returncode == 0, run.stdout + run.stderr
+        done.write_text((FOLDER / "package-lock.json").read_text())
+
+
+def _program(name: str) -> str:
+    """From the PATH, or from the wheel that brings node."""
+    found = shutil.which(name) or shutil.which(name, path=Path(sys.executable).parent)
+    assert found is not None, f"{name} is neither on the PATH nor in {Path(sys.executable).parent}"
+    return found
