@@ -3,11 +3,16 @@
 A broken or slow server closes the link at once and for all callers; one background task tries to open it again, so
 that a dead Redis costs a request nothing. redis-py would connect again by itself, in silence; a cache must know,
 because a restarted server may have gone back in time: `run` names one life of one server.
+
+A link that broke by accident is open again within milliseconds. Whoever must know whether it is one (a writer whose
+announcement was lost, while others may still read) waits for `verdict`.
 """
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import structlog
@@ -17,11 +22,13 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
-TIMEOUT = 0.25
-"""Seconds that a flight may take before the link counts as broken."""
+TICKS, TICK = 5, 0.1
+"""A flight may take so many ticks of so many seconds; a stall of our own loop, however long, is one tick."""
 CONNECT_TIMEOUT = 1.0
 COOLDOWN = 1.0
-"""Seconds between attempts to open a broken link."""
+"""Seconds between attempts to open a link that stays broken; the first ones follow each other faster."""
+PATIENCE = 3.0
+"""Seconds after which a broken link is no accident."""
 
 Answers = Mapping[bytes, bytes | None]
 Command = tuple[bytes | str | int, ...]
@@ -76,10 +83,13 @@ class RedisLink:
         self._pilot: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._lost = asyncio.Event()
+        self._lost_at = 0.0
+        self._judged = asyncio.Event()
         self._log = structlog.get_logger("cache")
 
     async def start(self) -> None:
         """Returns when the first attempt to connect is over, well or not."""
+        self._lost_at = time.monotonic()
         await self._try_open()
         self._keeper = asyncio.create_task(self._keep(), name="redis-link")
 
@@ -89,6 +99,7 @@ class RedisLink:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self.run = None
+        self._judged.set()
         await self.break_off(LinkDown("stopped"))
 
     async def values(self, keys: Iterable[bytes]) -> Answers:
@@ -110,11 +121,17 @@ class RedisLink:
             raise reply
         return reply
 
+    async def verdict(self) -> None:
+        """Returns when the link is open, or known to be no accident: refused, or broken for `PATIENCE` seconds."""
+        await self._judged.wait()
+
     async def break_off(self, error: Exception) -> None:
         """Closes the link; everybody who waits for an answer gets none."""
         connection, self._connection = self._connection, None
         if self.run is not None:
             self._log.warning("redis lost, cached answers are off", error=str(error))
+            self._lost_at = time.monotonic()
+            self._judged.clear()
         self.run = None
         self._lost.set()
         if self._boarding is not None:
@@ -145,7 +162,7 @@ class RedisLink:
             replies = await self._exchange(flight.packed())
         except (RedisError, OSError, TimeoutError, asyncio.CancelledError) as error:
             flight.crash(LinkDown(str(error) or "no answer"))
-            await self.break_off(LinkDown(str(error) or f"no answer in {TIMEOUT} s"))
+            await self.break_off(LinkDown(str(error) or f"no answer in {TICKS * TICK:g} s"))
             if isinstance(error, asyncio.CancelledError):
                 raise
         else:
@@ -155,15 +172,18 @@ class RedisLink:
         connection = self._connection
         if connection is None:
             raise LinkDown()
-        async with asyncio.timeout(TIMEOUT):
+        async with _patience():
             await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
             return [await _read(connection) for _ in commands]
 
     async def _keep(self) -> None:
         while True:
             await self._lost.wait()
-            await asyncio.sleep(COOLDOWN)
-            await self._try_open()
+            pause = 0.0
+            while self.run is None:
+                await asyncio.sleep(min(pause, COOLDOWN))
+                pause = 2 * pause + 0.02
+                await self._try_open()
 
     async def _try_open(self) -> None:
         self._lost.clear()
@@ -174,8 +194,11 @@ class RedisLink:
                 await self._on_open(run)
         except (RedisError, OSError, TimeoutError) as error:
             await self.break_off(error)
+            if _is_refused(error) or time.monotonic() - self._lost_at > PATIENCE:
+                self._judged.set()
         else:
             self.run = run
+            self._judged.set()
             self._log.info("redis found, cached answers are on")
 
     async def _connect(self) -> AbstractConnection:
@@ -188,11 +211,38 @@ class RedisLink:
         return connection
 
 
+@asynccontextmanager
+async def _patience() -> AsyncIterator[None]:
+    loop = asyncio.get_running_loop()
+    handle: asyncio.TimerHandle
+
+    def tick(left: int) -> None:
+        nonlocal handle
+        if left:
+            handle = loop.call_later(TICK, tick, left - 1)
+        else:
+            scope.reschedule(0)
+
+    handle = loop.call_later(TICK, tick, TICKS - 1)
+    try:
+        async with asyncio.timeout(None) as scope:
+            yield
+    finally:
+        handle.cancel()
+
+
 async def _read(connection: AbstractConnection) -> Any:
     try:
         return await connection.read_response(disable_decoding=True)
     except ResponseError as error:
         return error
+
+
+def _is_refused(error: BaseException | None) -> bool:
+    """Whether nobody listens there: then nobody else reads there either."""
+    while error is not None and not isinstance(error, ConnectionRefusedError):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _run_id(info: bytes) -> bytes:

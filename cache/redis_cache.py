@@ -9,7 +9,8 @@ a server that restarts with an old snapshot, because every key carries the id of
     hit:    the bytes at hand, the generations in one round trip shared by all requests of the moment
 
 A write that could not be announced is a debt, paid before this process uses Redis again: every entry of every process
-ends. Two lives bound what is left: an entry's (<= 30 s) a writer that died in between, the mark's (30 s) its mark.
+ends. Its answer waits for that as long as the broken link may be an accident. Two lives bound what is left: an entry's
+(<= 30 s) a writer that died in between, or is cut off from a Redis that others still reach; the mark's (30 s) its mark.
 """
 
 import secrets
@@ -166,6 +167,8 @@ class RedisCache:
 
     async def settle(self, tags: Sequence[str]) -> None:
         await self._tell(_SETTLE, tags)
+        if self._in_debt:
+            await self._link.verdict()
 
     async def _tell(self, script: str, tags: Sequence[str]) -> None:
         run = self._link.run

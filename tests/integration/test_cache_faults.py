@@ -102,11 +102,31 @@ async def test_what_was_written_while_the_link_was_down_is_never_served(
     server = start_redis()
     writer, reader = await open_cache(server), await open_cache(server)
     await fill(reader, b"old")
+    assert await writer.get(b"k") == b"old"
     await writer._link.break_off(_redis_link.LinkDown("a cut cable"))
     await write(writer)
-    assert await writer.get(b"k") is None
+    assert (await reader.get(b"k"), await writer.get(b"k")) == (None, None)
     await works(writer)
     assert await reader.get(b"k") == b"fresh"
+
+
+async def test_a_write_waits_for_a_hanging_redis_only_once(
+    start_redis: StartRedis, open_cache: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_cache, "LIFE", 0.2)  # of the mark that Redis sets when it goes on
+    monkeypatch.setattr(_redis_link, "PATIENCE", 0.1)
+    monkeypatch.setattr(_redis_link, "CONNECT_TIMEOUT", 0.1)
+    server = start_redis()
+    cache = await open_cache(server)
+    assert server._process is not None
+    server._process.send_signal(signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(20):
+            for _ in range(1000):
+                await write(cache)
+    finally:
+        server._process.send_signal(signal.SIGCONT)
+    await works(cache)
 
 
 async def test_a_redis_that_goes_back_in_time_serves_nothing_old(start_redis: StartRedis, open_cache: Open) -> None:
