@@ -189,6 +189,8 @@ def _task(run: TaskRun) -> pb.TaskStatus:
         label=run.label,
         reason=run.reason,
         executor=run.executor,
+        input_json=None if run.input is None else _encode(run.input).decode(),
+        scheduled_at=rfc3339(run.scheduled_at),
     )
 
 
