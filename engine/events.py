@@ -92,6 +92,7 @@ class SignalReceived(Record, frozen=True):
     name: str
     payload: Any = None
     signal_id: int = 0
+    dedupe_key: str | None = None
 
 
 class CancelRequested(Record, frozen=True):

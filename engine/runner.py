@@ -220,7 +220,10 @@ class Run:
             if not self.state.cancelling:
                 self._say(ev.CancelRequested(msgspec.json.decode(signal.payload)))
             return
-        self._say(ev.SignalReceived(signal.name, msgspec.json.decode(signal.payload), signal.id))
+        if signal.dedupe_key in self.state.heard:
+            return
+        payload = msgspec.json.decode(signal.payload)
+        self._say(ev.SignalReceived(signal.name, payload, signal.id, signal.dedupe_key))
         self._deliver(signal.name)
 
     def _deliver(self, name: str) -> None:

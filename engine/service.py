@@ -276,6 +276,8 @@ class WorkflowService:
             raise Invalid(f"a signal's name has 1 to {limits.NAME} characters", pointer="/name")
         data = check_payload(payload, "payload")
         key = None if dedupe_key is None else f"event:{dedupe_key}"
+        if key is not None and await self._views.has_heard(execution_id, key):
+            return False
         stored = await self._put(Signal(execution_id, "event", name, data, key))
         if not stored:
             view = await self._views.get(execution_id)

@@ -64,6 +64,7 @@ class State:
         "execution_id",
         "failed",
         "graph",
+        "heard",
         "input",
         "mail",
         "ready",
@@ -91,6 +92,7 @@ class State:
         self.remaining = graph.indegree.copy()
         self.taken = bytearray(len(graph.vertices))
         self.mail: dict[str, deque[Any]] = {}
+        self.heard: set[str] = set()
         self.failed: Failure | None = None
         self.cancelling = False
         self.cancel_reason: str | None = None
@@ -134,6 +136,8 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901, PLR0912 — one
             _end(state, event.task, TaskStatus.CANCELLED)
         case ev.SignalReceived():
             state.mail.setdefault(event.name, deque()).append(event.payload)
+            if event.dedupe_key is not None:
+                state.heard.add(event.dedupe_key)
         case ev.CancelRequested():
             state.cancelling = True
             state.cancel_reason = event.reason

@@ -45,6 +45,10 @@ class Views:
             folded.view = _view(folded)
         return folded.view
 
+    async def has_heard(self, execution_id: int, dedupe_key: str) -> bool:
+        """Whether a signal with this key is in its journal. Raises `ExecutionNotFound`."""
+        return dedupe_key in (await self._fold(execution_id)).state.heard
+
     async def _fold(self, execution_id: int) -> _Folded:
         folded = self._kept.get(execution_id)
         if folded is None:
