@@ -135,9 +135,7 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901, PLR0912 — one
         case ev.TaskCancelled():
             _end(state, event.task, TaskStatus.CANCELLED)
         case ev.SignalReceived():
-            state.mail.setdefault(event.name, deque()).append(event.payload)
-            if event.dedupe_key is not None:
-                state.heard.add(event.dedupe_key)
+            _hear(state, event)
         case ev.CancelRequested():
             state.cancelling = True
             state.cancel_reason = event.reason
@@ -249,6 +247,12 @@ def _end(state: State, key: str, status: TaskStatus) -> TaskState:
     task.status = status
     state.ended += 1
     return task
+
+
+def _hear(state: State, event: ev.SignalReceived) -> None:
+    state.mail.setdefault(event.name, deque()).append(event.payload)
+    if event.dedupe_key is not None:
+        state.heard.add(event.dedupe_key)
 
 
 def _complete(state: State, event: ev.TaskCompleted) -> None:
