@@ -150,7 +150,7 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901, PLR0912 — one
             state.status = ExecutionStatus.COMPLETED
         case ev.ExecutionFailed():
             state.status = ExecutionStatus.FAILED
-            state.error = event.error
+            state.error = state.failed = event.error
         case ev.ExecutionCancelled():
             state.status = ExecutionStatus.CANCELLED
         case _:
@@ -262,6 +262,7 @@ def _complete(state: State, event: ev.TaskCompleted) -> None:
         task.awaiting = None
     task.output = event.output
     task.label = event.label
+    task.error = None
     _settle(state, state.graph.by_key[event.task], event.label)
 
 

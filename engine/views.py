@@ -121,7 +121,7 @@ def _task_run(folded: _Folded, key: str) -> TaskRun:
         "",
         task.attempt,
         _input(folded.state, key) if state is not None and state.attempt else None,
-        task.output,
+        task.output if task.status is TaskStatus.COMPLETED else None,
         task.error,
         task.label,
         "execution_ended" if unreached else task.reason,
