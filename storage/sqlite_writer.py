@@ -58,16 +58,6 @@ class _Job(NamedTuple):
     future: asyncio.Future[Any]
 
 
-class _Quiet(sqlite3.Connection):
-    """SQLAlchemy must not end the transaction that many jobs share."""
-
-    def commit(self) -> None:
-        pass
-
-    def rollback(self) -> None:
-        pass
-
-
 class Writer:
     """Owns the write connection. Each job has its own savepoint, so that a refused one harms nobody.
 
@@ -103,9 +93,7 @@ class Writer:
     # --- in the thread ---
 
     def _work(self) -> None:
-        db = sqlite3.connect(
-            self._path, BUSY, isolation_level=None, check_same_thread=False, factory=_Quiet, cached_statements=1024
-        )
+        db = sqlite3.connect(self._path, BUSY, isolation_level=None, check_same_thread=False, cached_statements=1024)
         engine = create_engine("sqlite://", creator=lambda: db, poolclass=StaticPool)
         try:
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=4000", "cache_size=-65536"):

@@ -16,7 +16,8 @@ import pytest
 from engine.errors import BatchRefused, ConfigurationError, LeaseLost, StoreUnavailable
 from engine.ports import Store
 from storage.sqlite import SQLiteStore
-from tests.stores import begins, opened, parks, says, seqs, workflow
+from storage.sqlite_writer import Work
+from tests.stores import adds, begins, opened, parks, says, seqs, workflow
 
 
 async def test_a_second_process_is_refused_with_the_cure(sqlite_url: str) -> None:
@@ -136,6 +137,28 @@ async def test_one_bad_job_among_many_harms_nobody(sqlite_url: str) -> None:
         assert [isinstance(answer, BatchRefused) for answer in answers[20:]] == [True] + [False] * 29
         assert (await store.list_workflows("default", 0, 100))[1] == 10
         assert (await store.get_executions(list(ids))).keys() == set(ids)
+
+
+async def test_a_transaction_that_breaks_leaves_nothing_of_anybody(sqlite_url: str) -> None:
+    def breaks(work: Work) -> None:
+        work.db.execute("ROLLBACK")
+        raise OSError("disk")
+
+    store = SQLiteStore(sqlite_url)
+    await store.open()
+    made = await store.create_workflow(workflow())
+    writer = store._writer
+    jobs: list[Any] = [
+        writer.submit(lambda work: time.sleep(0.1)),
+        store.edit_tasks("default", made.id, adds("gone")),
+        writer.submit(breaks),
+    ]
+    answers = await asyncio.gather(*jobs, return_exceptions=True)
+    assert [type(answer) for answer in answers[1:]] == [StoreUnavailable] * 2
+    draft, _ = await store.edit_tasks("default", made.id, adds("kept"))
+    assert [task.name for task in draft.tasks] == ["kept"]
+    assert await store.get_workflow("default", made.id) == draft
+    await store.close()
 
 
 async def test_what_is_queued_at_the_end_is_written(sqlite_url: str) -> None:
