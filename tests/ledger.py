@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +23,9 @@ from aiohttp import web
 from deploy.health import rest_is_up
 from deploy.processes import Process
 from deploy.servers import free_port
+
+Make = Callable[[str, Sequence[str], Mapping[str, str | None], Path], Process]
+"""How a child process is made: name, arguments, environment, log."""
 
 
 class Effect(msgspec.Struct, frozen=True):
@@ -39,12 +43,12 @@ class Effect(msgspec.Struct, frozen=True):
 class Ledger:
     """Starts the server on entering; reads what it wrote into `folder`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, make: Make = Process) -> None:
         self._file = folder / "effects.jsonl"
         self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         log = self._file.with_suffix(".log")
-        self._process = Process("ledger", ["-m", "tests.ledger", str(self._file), str(self._port)], {}, log)
+        self._process = make("ledger", ["-m", "tests.ledger", str(self._file), str(self._port)], {}, log)
 
     def effects(self) -> list[Effect]:
         """In the order in which they were written."""

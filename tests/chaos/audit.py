@@ -200,5 +200,7 @@ def _compare(row: Row, state: State, served: _Answer, outcome: Outcome) -> None:
             wanted = TaskStatus.SKIPPED if is_terminal(status) else TaskStatus.PENDING
             if task.status != wanted:
                 outcome.problems.append(f"{where}: {task.key} is not in the journal and served as {task.status}")
-        elif (known.status, known.attempt, known.output) != (task.status, task.attempt, task.output):
+            continue
+        output = known.output if known.status is TaskStatus.COMPLETED else None
+        if (known.status, known.attempt, output) != (task.status, task.attempt, task.output):
             outcome.problems.append(f"{where}: {task.key} is not served as the journal has it")

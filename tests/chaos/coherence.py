@@ -65,7 +65,7 @@ class Owner:
     """The only one who writes to its workflows: what it reads is what it wrote last."""
 
     def __init__(self, doors: Doors, number: int, seed: int) -> None:
-        self.paths: list[str] = []
+        self.paths: dict[int, list[str]] = {}
         self.stale: list[str] = []
         self._doors = doors
         self._dice = random.Random(f"{seed}-{number}")
@@ -80,7 +80,8 @@ class Owner:
             made = await self._doors.call("POST", "/workflows/", {"name": name, "key": f"k{name}"})
             self._names[made["id"]] = name
             self._tasks[made["id"]] = {}
-            self.paths += [f"/workflows/{made['id']}", f"/workflows/k{name}", f"/workflows/{made['id']}/tasks/"]
+            path = f"/workflows/{made['id']}"
+            self.paths[made["id"]] = [path, f"/workflows/k{name}", f"{path}/tasks/"]
 
     async def work(self) -> None:
         while self._doors.left > 0:
@@ -114,8 +115,7 @@ class Owner:
             tasks[task] = word
 
     async def _read(self, number: int) -> None:
-        mine = [path for path in self.paths if path.startswith(f"/workflows/{number}")]
-        path = self._dice.choice([*mine, self.paths[1 + 3 * list(self._names).index(number)]])
+        path = self._dice.choice(self.paths[number])
         found = await self._doors.call("GET", path)
         rows = found if isinstance(found, list) else found["tasks"]
         seen = {task["id"]: task["name"] for task in rows}
@@ -147,7 +147,7 @@ async def _run(world: World, n: int, seed: int, outcome: Outcome) -> None:
         owners = [Owner(doors, number, seed) for number in range(OWNERS)]
         await asyncio.gather(*(owner.prepare() for owner in owners))
         doors.left = n
-        paths = [path for owner in owners for path in owner.paths]
+        paths = [path for owner in owners for paths in owner.paths.values() for path in paths]
         readers = [_reader(doors, paths, f"{seed}-reader-{number}") for number in range(READERS)]
         await asyncio.gather(*(owner.work() for owner in owners), *readers)
         stale = [text for owner in owners for text in owner.stale]

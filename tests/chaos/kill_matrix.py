@@ -23,6 +23,7 @@ DRAIN = 30.0
 WAVES = 4
 """Workloads, one after the other, until the fault has landed."""
 REACHED = {"signal": 3, "claim": 4, "load": 4, "start": 12}
+OTHERWISE = 30
 """How often a place is surely reached, by the first part of its name; others more often."""
 PAIRS = tuple((kind, action) for kind in KINDS for action in ACTIONS)
 SIZE = len(PAIRS) * len(NAMES)
@@ -55,7 +56,9 @@ def cells(n: int, seed: int) -> list[Cell]:
         for turn in range(len(pairs)):
             for index, place in enumerate(NAMES):
                 kind, action = pairs[(turn + index) % len(pairs)]
-                found.append(Cell(kind, place, action, dice.randint(1, REACHED.get(place.partition(".")[0], 8))))
+                found.append(
+                    Cell(kind, place, action, dice.randint(1, REACHED.get(place.partition(".")[0], OTHERWISE)))
+                )
     return found[:n]
 
 

@@ -46,7 +46,7 @@ def _cell(cell: Cell, settings: Settings = NONE) -> Check:
 
 
 SABOTAGES = (
-    Sabotage("fence", "C4 zombie", lambda seed, guard: zombie(2, seed, guard=guard)),
+    Sabotage("fence", "C4 zombie", lambda seed, guard: zombie(4, seed, guard=guard)),
     Sabotage(
         "dispatch-after-commit",
         "C1 kill matrix",
@@ -77,7 +77,7 @@ SABOTAGES = (
     Sabotage("clock", "C11 timers", lambda seed, guard: timers("sqlite", 50, seed, guard=guard)),
     Sabotage("sweep", "C1 kill matrix", _cell(Cell("postgresql", "step.after", "kill", 8))),
     Sabotage("slots", "C1 kill matrix", _cell(Cell("sqlite", "result.before", "raise", 3), ONE_SLOT)),
-    Sabotage("read-again", "C1 kill matrix", _cell(Cell("sqlite", "step.after", "raise", 6))),
+    Sabotage("read-again", "C1 kill matrix", _cell(Cell("sqlite", "result.before", "raise", 3))),
 )
 
 

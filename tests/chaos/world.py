@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import ClassVar, Literal
 
 from deploy.health import grpc_is_up, rest_is_up
 from deploy.processes import Process
 from deploy.servers import free_port
 from tests import servers
-from tests.ledger import Ledger
+from tests.ledger import Ledger, Make
 
 Kind = Literal["sqlite", "postgresql"]
 KINDS: tuple[Kind, ...] = ("sqlite", "postgresql")
@@ -28,6 +28,9 @@ START = 60.0
 
 class Engine:
     """`cli.py serve` (or another door) on fixed ports: started, killed and started again on the same database."""
+
+    make: ClassVar[Make] = Process
+    """How its processes are made; the small checks use a nursery."""
 
     def __init__(self, name: str, settings: Settings, folder: Path, arguments: tuple[str, ...]) -> None:
         self.name = name
@@ -55,7 +58,8 @@ class Engine:
 
     def spawn(self, failpoint: str = "") -> None:
         """Does not wait."""
-        self._process = Process(self.name, self._arguments, {**self._settings, "FAILPOINT": failpoint}, self.log)
+        settings = {**self._settings, "FAILPOINT": failpoint}
+        self._process = type(self).make(self.name, self._arguments, settings, self.log)
         self._process.start()
 
     async def ready(self) -> None:
@@ -133,7 +137,7 @@ def open_world(kind: Kind, *, lease: float, guard: str | None = None, settings: 
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         url = f"sqlite:///{folder}/millrace.db" if kind == "sqlite" else stack.enter_context(_database())
-        ledger = stack.enter_context(Ledger(folder))
+        ledger = stack.enter_context(Ledger(folder, Engine.make))
         world = World(kind, url, ledger, folder, {"LEASE_SECONDS": str(lease), **settings}, guard)
         stack.callback(world.close)
         yield world

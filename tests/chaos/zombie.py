@@ -5,6 +5,7 @@ a lost lease and must be refused.
 """
 
 import asyncio
+import random
 
 import msgspec
 
@@ -15,7 +16,9 @@ from tests.chaos.report import Outcome, Timed
 from tests.chaos.workload import call
 from tests.chaos.world import Engine, World, open_world
 
-EXECUTIONS = 10
+EXECUTIONS = 20
+KNOCK = 0.02
+"""Seconds between the first knock and the stop: some starts are half done when it comes."""
 DRAIN = 30.0
 REFUSED = b"writes of a lost lease were refused"
 
@@ -36,6 +39,7 @@ async def _run(world: World, n: int, seed: int, outcome: Outcome) -> None:
     engines = [world.engine("one"), world.engine("other")]
     await asyncio.gather(*(engine.start() for engine in engines))
     accepted: list[int] = []
+    dice = random.Random(seed)
     async with Client(engines, seed=seed) as both, Client(engines[:1]) as one, Client(engines[1:]) as other:
         tasks = [call(world.ledger.url, key, query="?delay=0.3") for key in ("first", "second", "third")]
         workflow = await both.define("steps", tasks)
@@ -44,7 +48,7 @@ async def _run(world: World, n: int, seed: int, outcome: Outcome) -> None:
             starts = (knocker.start(workflow, {"n": number}, f"{number}-{i}") for i in range(EXECUTIONS))
             accepted += await asyncio.gather(*starts)
             await asyncio.sleep(0.15)
-            accepted += await _stop_and_go_on(world, victim, knocker, workflow, number, outcome)
+            accepted += await _stop_and_go_on(world, victim, knocker, workflow, number, dice, outcome)
         await both.all_ended(DRAIN)
         outcome.stale = sum(refused_writes(engine) for engine in engines)
         await audit(world, both, outcome, accepted)
@@ -56,14 +60,15 @@ async def _run(world: World, n: int, seed: int, outcome: Outcome) -> None:
 
 
 async def _stop_and_go_on(
-    world: World, victim: Engine, knocker: Client, workflow: int, number: int, outcome: Outcome
+    world: World, victim: Engine, knocker: Client, workflow: int, number: int, dice: random.Random, outcome: Outcome
 ) -> list[int]:
     """Stops `victim` until it is taken over, and counts what it still gets into the journal under its lost lease."""
     owners = {row[0] for row in history.query(world.database_url, _OWNERS)}
-    victim.freeze()
     knocks = [
         asyncio.create_task(knocker.start(workflow, {"n": number}, f"{number}-late-{i}")) for i in range(EXECUTIONS)
     ]
+    await asyncio.sleep(dice.random() * KNOCK)
+    victim.freeze()
     lost = await _taken_over(world, owners)
     before = _written(world, lost)
     victim.thaw()
