@@ -17,7 +17,7 @@ from engine.errors import BatchRefused, ConfigurationError, LeaseLost, StoreUnav
 from engine.ports import Store
 from storage.sqlite import SQLiteStore
 from storage.sqlite_writer import Work
-from tests.stores import adds, begins, opened, parks, says, seqs, workflow
+from tests.stores import adds, begins, opened, parks, says, seqs, sql, workflow
 
 
 async def test_a_second_process_is_refused_with_the_cure(sqlite_url: str) -> None:
@@ -155,6 +155,8 @@ async def test_a_transaction_that_breaks_leaves_nothing_of_anybody(sqlite_url: s
     ]
     answers = await asyncio.gather(*jobs, return_exceptions=True)
     assert [type(answer) for answer in answers[1:]] == [StoreUnavailable] * 2
+    sql(sqlite_url, "UPDATE workflow SET revision = revision + 1")
+    assert (await store.get_workflow("default", made.id)).tasks == ()
     draft, _ = await store.edit_tasks("default", made.id, adds("kept"))
     assert [task.name for task in draft.tasks] == ["kept"]
     assert await store.get_workflow("default", made.id) == draft
