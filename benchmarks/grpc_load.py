@@ -15,7 +15,7 @@ import grpc
 import msgspec
 import uvloop
 
-from benchmarks.servers import load
+from benchmarks.child import ask
 
 
 class Spec(msgspec.Struct):
@@ -40,7 +40,7 @@ class Load(msgspec.Struct):
 def call(spec: Spec) -> Load:
     """In a process of its own."""
     sent: dict[str, Any] = msgspec.to_builtins(spec)
-    return msgspec.convert(load("grpc_load", sent), Load)
+    return msgspec.convert(ask("grpc_load", sent), Load)
 
 
 async def rate(spec: Spec) -> float:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import msgspec
 import uvloop
 
-from benchmarks.servers import load
+from benchmarks.child import ask
 
 
 class Spec(msgspec.Struct):
@@ -44,7 +44,7 @@ def post(path: str, body: bytes) -> bytes:
 def call(spec: Spec) -> Load:
     """In a process of its own. Raises `RuntimeError` for an answer that was not expected."""
     sent: dict[str, Any] = msgspec.to_builtins(spec)
-    return msgspec.convert(load("http_load", sent), Load)
+    return msgspec.convert(ask("http_load", sent), Load)
 
 
 class _Caller(asyncio.Protocol):

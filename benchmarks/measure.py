@@ -7,12 +7,12 @@ stood next to each other.
 import gc
 import statistics
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
 import msgspec
 
-from benchmarks.servers import Servers
+from benchmarks.servers import Database, Servers
 
 Sampler = Callable[[], Awaitable[float]]
 """Does the work once and answers one figure, in the unit of its case."""
@@ -36,6 +36,14 @@ class Bench(NamedTuple):
 
     scale: Scale
     servers: Servers
+
+    def databases(self) -> Iterator[Database]:
+        """One of each kind, for benchmarks that start processes; when tiny only PostgreSQL."""
+        if self.scale.size == "tiny":
+            with self.servers.postgres() as database:
+                yield database
+        else:
+            yield from self.servers.databases()
 
 
 class Goal(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ import time
 import redis.asyncio as redis
 import uvloop
 
-from benchmarks.servers import load
+from benchmarks.child import ask
 
 SIZE = 4_000
 """Bytes of the value."""
@@ -16,7 +16,7 @@ SIZE = 4_000
 
 def rate(url: str, callers: int, seconds: float) -> float:
     """Gets per second, in a process of its own."""
-    found: float = load("redis_gets", {"url": url, "callers": callers, "seconds": seconds})["rate"]
+    found: float = ask("redis_gets", {"url": url, "callers": callers, "seconds": seconds})["rate"]
     return found
 
 

@@ -2,23 +2,20 @@
 
 import contextlib
 import itertools
-import json
 import socket
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 from urllib.parse import urlsplit, urlunsplit
 
 import redis
 
 from deploy.health import grpc_is_up, rest_is_up
-from deploy.processes import ROOT, Process
+from deploy.processes import Process
 from deploy.servers import PostgresServer, RedisServer, free_port, run_sql
 from storage import schema
 
@@ -141,16 +138,6 @@ class Servers:
         log = self.folder / f"{next(self._names)}-{name}.log"
         with Process(name, arguments, {**cleared, **settings}, log) as process:
             yield process
-
-
-def load(module: str, spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Runs `python -m benchmarks.<module>`, a load generator in its own process; what it found out."""
-    command = [sys.executable, "-m", f"benchmarks.{module}"]
-    done = subprocess.run(command, input=json.dumps(spec), capture_output=True, text=True, cwd=ROOT, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{module} failed:\n{done.stderr[-2_000:]}")
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
 
 
 def resident_mb(pid: int) -> float:

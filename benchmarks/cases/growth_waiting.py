@@ -23,7 +23,7 @@ class Idle(msgspec.Struct, frozen=True):
 
 async def cases(bench: Bench) -> AsyncIterator[Case]:
     waiting, settle = bench.scale(100_000, 10_000, 10), bench.scale(15, 5, 0)
-    for none, many in zip(bench.servers.databases(), bench.servers.databases(), strict=True):
+    for none, many in zip(bench.databases(), bench.databases(), strict=True):
         await _park(many, waiting)
         with ExitStack() as stack:
             doors = [stack.enter_context(bench.servers.grpc(each)) for each in (none, many)]

@@ -13,7 +13,7 @@ CALLERS = 64
 
 async def cases(bench: Bench) -> AsyncIterator[Case]:
     seconds = bench.scale(3_000, 1_500, 100) / 1000
-    for database in bench.servers.databases():
+    for database in bench.databases():
         workflow = drive.define(database, "delay", "noop", parameters=b'{"duration_seconds":86400}')
         requests = [pb.ExecuteWorkflowRequest(workflow_id=workflow).SerializeToString()]
         with bench.servers.grpc(database) as door, bench.servers.bare("grpc_echo") as echo:

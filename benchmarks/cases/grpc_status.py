@@ -18,7 +18,7 @@ GOALS = {"waiting": 1 / 3, "completed": 1 / 2}
 
 async def cases(bench: Bench) -> AsyncIterator[Case]:
     seconds = bench.scale(3_000, 1_500, 100) / 1000
-    for database in bench.servers.databases():
+    for database in bench.databases():
         workflows = {
             "waiting": drive.define(database, "noop", "noop", "delay", parameters=b'{"duration_seconds":86400}'),
             "completed": drive.define(database, "noop", "noop", "noop"),

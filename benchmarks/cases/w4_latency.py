@@ -15,7 +15,7 @@ EXECUTE = "/workflow.v1.WorkflowService/ExecuteWorkflow"
 async def cases(bench: Bench) -> AsyncIterator[Case]:
     seconds = bench.scale(3_000, 1_000, 50) / 1000
     servers = bench.servers
-    for database, empty in zip(servers.databases(), servers.databases(), strict=True):
+    for database, empty in zip(bench.databases(), bench.databases(), strict=True):
         workflow = drive.define(database, "noop")
         request = pb.ExecuteWorkflowRequest(workflow_id=workflow, wait_seconds=10).SerializeToString()
         with servers.grpc(database) as door, servers.bare("grpc_echo") as echo, bare.journal(empty) as journal:
