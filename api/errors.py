@@ -132,7 +132,7 @@ async def _http(request: Request, error: Exception) -> Response:
     code, detail = _HTTP.get(error.status_code, ("http_error", str(error.detail)))
     headers = dict(error.headers or {})
     if error.status_code == 405:
-        headers["Allow"] = ", ".join(_allowed(request))
+        headers["Allow"] = ", ".join(_allowed(request)) or headers.get("Allow", "")
     return problem(error.status_code, code, detail, instance=_instance(request), headers=headers)
 
 
