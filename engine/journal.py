@@ -93,7 +93,7 @@ class WriteQueue:
             await self._wake.wait()
             self._wake.clear()
             while self._items:
-                await self._commit(self._take())
+                await self._commit(self._take(), self._lease)
                 self._settled()
             self._drained.set()
 
@@ -108,9 +108,8 @@ class WriteQueue:
             batch.append(item)
         return batch
 
-    async def _commit(self, batch: list[Item]) -> None:
+    async def _commit(self, batch: list[Item], lease: int) -> None:
         self._batch += 1
-        lease = self._lease
         try:
             committed = await self._insist(lease, [item.append for item in batch])
         except LeaseLost as error:
@@ -120,7 +119,7 @@ class WriteQueue:
                 self.lose()
                 self.on_lost()
         except Exception as error:
-            await self._bisect(batch, error)
+            await self._bisect(batch, lease, error)
         else:
             self._tell(batch, committed)
 
@@ -137,14 +136,14 @@ class WriteQueue:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, RETRY_LAST)
 
-    async def _bisect(self, batch: list[Item], error: Exception) -> None:
+    async def _bisect(self, batch: list[Item], lease: int, error: Exception) -> None:
         if len(batch) == 1:
             log.error("append refused", execution=batch[0].append.execution_id, error=str(error), exc_info=error)
             self._tell(batch, error if isinstance(error, BatchRefused) else BatchRefused(repr(error)))
             return
         middle = len(batch) // 2
-        await self._commit(batch[:middle])
-        await self._commit(batch[middle:])
+        await self._commit(batch[:middle], lease)
+        await self._commit(batch[middle:], lease)
 
     @staticmethod
     def _tell(batch: list[Item], answer: Committed | MillraceError) -> None:
