@@ -148,12 +148,10 @@ async def test_a_transaction_that_breaks_leaves_nothing_of_anybody(sqlite_url: s
     await store.open()
     made = await store.create_workflow(workflow())
     writer = store._writer
-    jobs: list[Any] = [
-        writer.submit(lambda work: time.sleep(0.1)),
-        store.edit_tasks("default", made.id, adds("gone")),
-        writer.submit(breaks),
-    ]
-    answers = await asyncio.gather(*jobs, return_exceptions=True)
+    slow = writer.submit(lambda work: time.sleep(0.1))
+    edit = asyncio.create_task(store.edit_tasks("default", made.id, adds("gone")))
+    await asyncio.sleep(0)
+    answers = await asyncio.gather(slow, edit, writer.submit(breaks), return_exceptions=True)
     assert [type(answer) for answer in answers[1:]] == [StoreUnavailable] * 2
     sql(sqlite_url, "UPDATE workflow SET revision = revision + 1")
     assert (await store.get_workflow("default", made.id)).tasks == ()
