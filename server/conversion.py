@@ -157,46 +157,57 @@ def status_message(view: ExecutionView, *, tasks: bool = True) -> pb.WorkflowSta
         status=view.status,
         created_at=rfc3339(view.created_at),
         started_at=rfc3339(view.started_at),
-        completed_at=rfc3339(view.ended_at),
         last_seq=view.last_seq,
         input_json=_encode(view.input).decode(),
-        labels=view.labels,
         cancel_requested=view.cancel_requested,
-        rerun_of=view.rerun_of,
-        error=_failure(view.error),
         tasks=[_task(run) for run in view.tasks] if tasks else None,
     )
+    if view.labels:
+        message.labels.update(view.labels)
+    if view.rerun_of is not None:
+        message.rerun_of = view.rerun_of
+    if view.error is not None:
+        message.error.CopyFrom(_failure(view.error))
     if is_terminal(view.status):
-        message.output_json = _encode(view.output).decode()
-        if not to_value(message.output, view.output):
-            message.ClearField("output")
+        _add_end(message, view)
     return message
 
 
+def _add_end(message: pb.WorkflowStatusResponse, view: ExecutionView) -> None:
+    message.completed_at = rfc3339(view.ended_at) or ""
+    message.output_json = _encode(view.output).decode()
+    if not to_value(message.output, view.output):
+        message.ClearField("output")
+
+
+_TIMES = (
+    ("scheduled_at", "scheduled_at"),
+    ("started_at", "started_at"),
+    ("completed_at", "ended_at"),
+    ("due_at", "due_at"),
+)
+_WORDS = ("iteration", "label", "reason", "executor")
+
+
 def _task(run: TaskRun) -> pb.TaskStatus:
-    return pb.TaskStatus(
-        key=run.key,
-        name=run.name,
-        type=run.type,
-        status=run.status,
-        attempt=run.attempt,
-        iteration=run.iteration,
-        started_at=rfc3339(run.started_at),
-        completed_at=rfc3339(run.ended_at),
-        due_at=rfc3339(run.due_at),
-        output_json=_encode(run.output).decode() if run.status is TaskStatus.COMPLETED else None,
-        error=_failure(run.error),
-        label=run.label,
-        reason=run.reason,
-        executor=run.executor,
-        input_json=None if run.input is None else _encode(run.input).decode(),
-        scheduled_at=rfc3339(run.scheduled_at),
-    )
+    """Sets what is there: an argument that is None costs as much as one that is not."""
+    message = pb.TaskStatus(key=run.key, name=run.name, type=run.type, status=run.status, attempt=run.attempt)
+    if run.attempt:
+        message.input_json = _encode(run.input).decode()
+    if run.status is TaskStatus.COMPLETED:
+        message.output_json = _encode(run.output).decode()
+    if run.error is not None:
+        message.error.CopyFrom(_failure(run.error))
+    for field, source in _TIMES:
+        if (time := getattr(run, source)) is not None:
+            setattr(message, field, rfc3339(time))
+    for field in _WORDS:
+        if word := getattr(run, field):
+            setattr(message, field, word)
+    return message
 
 
-def _failure(failure: EngineFailure | None) -> pb.Failure | None:
-    if failure is None:
-        return None
+def _failure(failure: EngineFailure) -> pb.Failure:
     return pb.Failure(type=failure.type, message=failure.message, task=failure.task)
 
 
