@@ -1,6 +1,7 @@
 """Words for tests of storage: open a store of any kind, and say in a line what an engine would append."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,6 +11,7 @@ from engine import registry
 from engine.events import EventRecord
 from engine.ports import Append, NewExecution, NewTask, NewWorkflow, Park, Store, TaskEdit
 from engine.states import ExecutionStatus
+from storage.postgresql_session import Session
 from storage.schema import migration_engine
 
 SPACE = "default"
@@ -85,3 +87,21 @@ def workflow(name: str = "flow", **fields: Any) -> NewWorkflow:
 async def seqs(store: Store, number: int) -> list[int]:
     """What the journal holds of an execution."""
     return [event.seq for event in (await store.read_events({number: 0}))[number]]
+
+
+@asynccontextmanager
+async def locked(url: str, statement: str, end: str = "COMMIT") -> AsyncIterator[None]:
+    """A transaction of somebody else on PostgreSQL that stays open meanwhile."""
+    session = Session(url)
+    await session.run("BEGIN")
+    await session.run(statement)
+    yield
+    await session.run(end)
+    session.close()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Waits for what must come."""
+    async with asyncio.timeout(10):
+        while not holds():
+            await asyncio.sleep(0.01)
