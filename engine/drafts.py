@@ -49,7 +49,8 @@ class Drafts:
     # --- workflows ---
 
     async def create(self, new: NewWorkflow) -> Workflow:
-        _check_texts({"name": new.name, "key": new.key, "description": new.description})
+        _check_texts({"name": new.name, "description": new.description})
+        _check_workflow_key(new.key)
         tags = _tags(new.key)
         async with self._writing(tags):
             return await self._store.create_workflow(new)
@@ -64,6 +65,7 @@ class Drafts:
 
     async def update(self, ref: Ref, changes: Mapping[str, Any]) -> Workflow:
         _check_texts(changes)
+        _check_workflow_key(changes.get("key"))
         before = await self.get(ref)
         async with self._writing(_tags(before.id, before.key, changes.get("key"))):
             return await self._store.update_workflow(DEFAULT_NAMESPACE, before.id, changes)
@@ -81,30 +83,25 @@ class Drafts:
     async def add_task(self, ref: Ref, new: NewTask) -> DraftTask:
         _check_texts({"name": new.name, "description": new.description})
         _check_task_key(new.key)
-        return await self._edit(ref, TaskEdit(partial(self._check_edit, None), new=new))
+        return _find(*await self._edit(ref, TaskEdit(partial(self._check_edit, None), new=new)))
 
     async def update_task(self, ref: Ref, task_id: int, changes: Mapping[str, Any]) -> DraftTask:
         _check_texts(changes)
-        _check_task_key(changes.get("key", "-"))
-        return await self._edit(ref, TaskEdit(partial(self._check_edit, task_id), task_id=task_id, changes=changes))
+        _check_task_key(changes.get("key"))
+        edit = TaskEdit(partial(self._check_edit, task_id), task_id=task_id, changes=changes)
+        return _find(*await self._edit(ref, edit))
 
     async def delete_task(self, ref: Ref, task_id: int) -> None:
+        await self._edit(ref, TaskEdit(self._checked, task_id=task_id))
+
+    async def _edit(self, ref: Ref, edit: TaskEdit) -> tuple[Workflow, int]:
+        """Settles the key that the workflow has after the edit too: somebody may have renamed it meanwhile."""
         before = await self.get(ref)
-        async with self._writing(_tags(before.id, before.key)):
-            await self._store.edit_tasks(DEFAULT_NAMESPACE, before.id, TaskEdit(self._checked, task_id=task_id))
-
-    async def _edit(self, ref: Ref, edit: TaskEdit) -> DraftTask:
-        if isinstance(ref, str):
-            before = await self.get(ref)
-            tags = _tags(before.id, before.key)
-        else:
-            tags = _tags(ref, await self._key_of(ref))
+        tags = _tags(before.id, before.key)
         async with self._writing(tags):
-            draft, task_id = await self._store.edit_tasks(DEFAULT_NAMESPACE, ref, edit)
-        return _find(draft, task_id)
-
-    async def _key_of(self, ref: int) -> str | None:
-        return (await self.get(ref)).key if self._cache is not None else None
+            draft, task_id = await self._store.edit_tasks(DEFAULT_NAMESPACE, before.id, edit)
+            tags.extend(tag for tag in _tags(draft.key) if tag not in tags)
+        return draft, task_id
 
     # --- versions ---
 
@@ -191,10 +188,6 @@ def _check_texts(fields: Mapping[str, Any]) -> None:
     faults = [*_text_faults(fields, "name", limits.NAME), *_text_faults(fields, "description", limits.DESCRIPTION)]
     if "name" in fields and not (fields["name"] or "").strip():
         faults.append(Fault("a name is required", "/name", "required"))
-    key = fields.get("key")
-    if key is not None and (not KEY.fullmatch(key) or len(key) > limits.NAME):
-        message = f"a key has letters, digits, '_', '-' and '.', not digits alone, at most {limits.NAME} characters"
-        faults.append(Fault(message, "/key", "invalid_key"))
     if faults:
         raise Invalid(_summary(faults), faults=faults)
 
@@ -204,6 +197,12 @@ def _text_faults(fields: Mapping[str, Any], name: str, longest: int) -> list[Fau
     if len(text) <= longest:
         return []
     return [Fault(f"{name} has {len(text)} characters; at most {longest} are allowed", f"/{name}", "too_long")]
+
+
+def _check_workflow_key(key: str | None) -> None:
+    if key is not None and (not KEY.fullmatch(key) or len(key) > limits.NAME):
+        message = f"a key has letters, digits, '_', '-' and '.', not digits alone, at most {limits.NAME} characters"
+        raise Invalid(message, pointer="/key", code="invalid_key")
 
 
 def _check_task_key(key: str | None) -> None:
