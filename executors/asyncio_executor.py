@@ -53,7 +53,7 @@ class AsyncioExecutor:
             began = time.monotonic()
             try:
                 outcome = self._run(call)
-            except _FAILURES as error:
+            except (*_FAILURES, asyncio.CancelledError) as error:
                 self._report(call, failed(call, error), time.monotonic() - began)
                 continue
             if isinstance(outcome, Awaitable):
