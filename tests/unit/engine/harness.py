@@ -1,0 +1,136 @@
+"""A whole engine on a SQLite file, with handlers that tests give it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from engine.caretakers.claims import claims
+from engine.caretakers.inbox import Inbox
+from engine.caretakers.loop import Duty, repeat
+from engine.events import Event, decode
+from engine.graph import compile_definition
+from engine.library import Library
+from engine.model import Completed, Edge, ExecutionRow, Graph, Outcome, Presentation, Task, TaskCall
+from engine.ports import Committed, Definition, NewExecution, NewWorkflow, Signal, Store
+from engine.progress import Progress
+from engine.states import ExecutionStatus, is_terminal
+from engine.worker import Worker
+from executors.asyncio_executor import AsyncioExecutor
+from storage.sqlite import SQLiteStore
+from tests.stores import sql
+
+Handler = Callable[[TaskCall], Outcome | Awaitable[Outcome]]
+
+
+class Engine:
+    """One process's engine. Use it as an async context manager; leaving it stops the engine gracefully."""
+
+    def __init__(self, path: Path, *, slots: int = 4) -> None:
+        self.url = f"sqlite:///{path}/engine.db"
+        self.store: Store = SQLiteStore(self.url)
+        self.handlers: dict[str, Handler] = {"noop": lambda call: Completed(call.config)}
+        self.ran: list[tuple[str, int]] = []
+        """Task and attempt of each handler that was called."""
+        self.slots = slots
+
+    async def __aenter__(self) -> "Engine":
+        await self.store.open()
+        self.library = Library(self.store)
+        self.executor = AsyncioExecutor(4)
+        self.worker = Worker(
+            self.store,
+            self.library,
+            {"asyncio": self.executor},
+            "asyncio",
+            Progress(),
+            holder="test",
+            lease_seconds=60,
+            max_tasks=self.slots,
+        )
+        await self.executor.start(self._run, lambda kind: kind.startswith("blocking"), self.worker.report)
+        await self.worker.start()
+        self.inbox = Inbox(self.worker)
+        duties: dict[str, Duty] = {"claims": partial(claims, self.worker), "inbox": self.inbox.round}
+        self._caretakers = [asyncio.create_task(repeat(name, duty)) for name, duty in duties.items()]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._caretakers:
+            task.cancel()
+        await asyncio.gather(*self._caretakers, return_exceptions=True)
+        await self.worker.stop()
+        await self.executor.stop()
+        await self.store.close()
+
+    def _run(self, call: TaskCall) -> Outcome | Awaitable[Outcome]:
+        self.ran.append((call.task, call.attempt))
+        return self.handlers[call.type](call)
+
+    # --- what a service does ---
+
+    async def define(self, *tasks: Task, edges: Iterable[Edge] = ()) -> int:
+        """A workflow; answers the id of its version."""
+        definition = Definition(Graph(tasks, tuple(edges)), Presentation())
+        workflow = await self.store.create_workflow(NewWorkflow("default", "w"))
+        version, _ = await self.store.ensure_version(
+            "default", workflow.id, lambda draft: compile_definition(definition)
+        )
+        return version.id
+
+    async def start(self, version: int, value: Any = None, *, key: str | None = None) -> tuple[int, Committed]:
+        """An execution owned by this engine, durable on return."""
+        (number,) = await self.store.reserve_ids(1)
+        entry = (await self.library.get([version]))[version]
+        new = NewExecution("default", 1, version, ExecutionStatus.PENDING, True, key, b"same")
+        answer: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
+
+        def done(result: object) -> None:
+            if isinstance(result, Exception):
+                answer.set_exception(result)
+            else:
+                assert isinstance(result, Committed)
+                answer.set_result(result)
+
+        self.worker.begin(number, entry, new, value, done)
+        return number, await answer
+
+    async def run(self, *tasks: Task, edges: Iterable[Edge] = (), value: Any = None) -> ExecutionRow:
+        """Defines, starts and waits for the end."""
+        number, _ = await self.start(await self.define(*tasks, edges=edges), value)
+        return await self.ended(number)
+
+    async def tell(self, number: int, name: str, payload: bytes = b"null", kind: str = "event") -> None:
+        await self.store.put_signals([Signal(number, kind, name, payload)])
+        self.inbox.tell((number,))
+        self.worker.wake_claims.set()
+
+    # --- what tests look at ---
+
+    async def row(self, number: int) -> ExecutionRow:
+        return (await self.store.get_executions([number]))[number]
+
+    async def events(self, number: int) -> list[Event]:
+        return [decode(stored) for stored in (await self.store.read_events({number: 0}))[number]]
+
+    async def ended(self, number: int) -> ExecutionRow:
+        return await self.until(number, lambda row: is_terminal(row.status))
+
+    async def until(self, number: int, reached: Callable[[ExecutionRow], bool]) -> ExecutionRow:
+        """The row when `reached` holds of it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(10):
+                while not reached(row := await self.row(number)):
+                    await asyncio.sleep(0.005)
+                return row
+        raise AssertionError(f"{row} {await self.events(number)}")
+
+    def sql(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
+        """Beside the engine, straight into the database."""
+        return sql(self.url, statement, **values)
+
+    def free(self) -> bool:
+        """Whether nothing is held: no slot, no run."""
+        return self.worker._slots.free == self.slots and not self.worker.runs
