@@ -153,11 +153,15 @@ def execute(
 
 
 @app.command(rich_help_panel=EXECUTE)
-def status(execution: Execution, as_json: Json = False) -> None:
+def status(
+    execution: Execution,
+    brief: Annotated[bool, typer.Option("--brief", help="Without the inputs and outputs of the tasks.")] = False,
+    as_json: Json = False,
+) -> None:
     """Show how an execution stands, task by task."""
     from commands import executions
 
-    executions.status(execution, as_json)
+    executions.status(execution, brief, as_json)
 
 
 @app.command(rich_help_panel=EXECUTE)

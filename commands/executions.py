@@ -31,8 +31,9 @@ def execute(ref: str, input_json: str | None, wait: float | None, idempotency_ke
     return 0
 
 
-def status(execution_id: int, as_json: bool) -> None:
-    _show(call(lambda stub: stub.GetWorkflowStatus, pb.GetWorkflowStatusRequest(execution_id=execution_id)), as_json)
+def status(execution_id: int, brief: bool, as_json: bool) -> None:
+    request = pb.GetWorkflowStatusRequest(execution_id=execution_id, omit_payloads=brief)
+    _show(call(lambda stub: stub.GetWorkflowStatus, request), as_json)
 
 
 def cancel(execution_id: int, reason: str | None, as_json: bool) -> None:

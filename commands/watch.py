@@ -54,7 +54,7 @@ def follow(execution_id: int, after: int, on_lost: Callable[[str], None]) -> Ite
 
 
 def _live(execution_id: int) -> int:
-    request = pb.GetWorkflowStatusRequest(execution_id=execution_id)
+    request = pb.GetWorkflowStatusRequest(execution_id=execution_id, omit_payloads=True)
     progress = Progress(plain(call(lambda stub: stub.GetWorkflowStatus, request)))
     with Live(get_renderable=progress.render, refresh_per_second=10, transient=False):
         for event in follow(execution_id, progress.last_seq, progress.lost):

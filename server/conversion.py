@@ -148,8 +148,8 @@ def _to_value(value: Value, content: Any) -> None:
 # --- executions ---
 
 
-def status_message(view: ExecutionView, *, tasks: bool = True) -> pb.WorkflowStatusResponse:
-    """How an execution stands; `tasks` False leaves its tasks out."""
+def status_message(view: ExecutionView, *, tasks: bool = True, payloads: bool = True) -> pb.WorkflowStatusResponse:
+    """How an execution stands; without its `tasks`, or with them but without their `payloads`."""
     message = pb.WorkflowStatusResponse(
         execution_id=view.id,
         workflow_id=view.workflow_id,
@@ -160,7 +160,7 @@ def status_message(view: ExecutionView, *, tasks: bool = True) -> pb.WorkflowSta
         last_seq=view.last_seq,
         input_json=_encode(view.input).decode(),
         cancel_requested=view.cancel_requested,
-        tasks=[_task(run) for run in view.tasks] if tasks else None,
+        tasks=[_task(run, payloads) for run in view.tasks] if tasks else None,
     )
     if view.labels:
         message.labels.update(view.labels)
@@ -189,12 +189,12 @@ _TIMES = (
 _WORDS = ("iteration", "label", "reason", "executor")
 
 
-def _task(run: TaskRun) -> pb.TaskStatus:
+def _task(run: TaskRun, payloads: bool) -> pb.TaskStatus:
     """Sets what is there: an argument that is None costs as much as one that is not."""
     message = pb.TaskStatus(key=run.key, name=run.name, type=run.type, status=run.status, attempt=run.attempt)
-    if run.attempt:
+    if payloads and run.attempt:
         message.input_json = _encode(run.input).decode()
-    if run.status is TaskStatus.COMPLETED:
+    if payloads and run.status is TaskStatus.COMPLETED:
         message.output_json = _encode(run.output).decode()
     if run.error is not None:
         message.error.CopyFrom(_failure(run.error))

@@ -99,7 +99,7 @@ def _serialized(message: Message) -> bytes:
     if len(data) > MESSAGE_LIMIT:
         raise TooLarge(
             f"the answer has {len(data)} bytes and a message at most {MESSAGE_LIMIT}; "
-            "leave out the tasks (omit_tasks), take smaller pages, or read it over REST"
+            "leave out the payloads (omit_payloads) or the tasks (omit_tasks), take smaller pages, or read it over REST"
         )
     return data
 

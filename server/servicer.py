@@ -61,7 +61,7 @@ class WorkflowServicer:
             view = await self._service.get_execution(execution_id)
         else:
             view = await self._service.wait(execution_id, wait)
-        return conversion.status_message(view, tasks=not request.omit_tasks)
+        return conversion.status_message(view, tasks=not request.omit_tasks, payloads=not request.omit_payloads)
 
     async def cancel_execution(
         self, request: pb.CancelExecutionRequest, context: Context

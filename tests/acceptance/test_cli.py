@@ -87,6 +87,7 @@ def test_every_answer_is_json_when_asked(served: Served) -> None:
     assert (ended["status"], ended["tasks"][0]["output"]) == ("completed", {"v": 2**53 + 1})
     execution = str(ended["execution_id"])
     assert answered(served.cli("status", execution, "--json")) == ended
+    assert answered(served.cli("status", execution, "--brief", "--json"))["tasks"][0]["output"] is None
     events = answered(served.cli("history", execution, "--json"))
     watched = [json.loads(line) for line in said(served.cli("watch", execution, "--json")).splitlines()]
     assert watched == events

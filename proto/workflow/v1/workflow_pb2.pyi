@@ -47,14 +47,16 @@ class ExecuteWorkflowResponse(_message.Message):
     def __init__(self, execution_id: _Optional[int] = ..., status: _Optional[str] = ..., replayed: _Optional[bool] = ..., result: _Optional[_Union[WorkflowStatusResponse, _Mapping]] = ..., workflow_id: _Optional[int] = ...) -> None: ...
 
 class GetWorkflowStatusRequest(_message.Message):
-    __slots__ = ("execution_id", "wait_seconds", "omit_tasks")
+    __slots__ = ("execution_id", "wait_seconds", "omit_tasks", "omit_payloads")
     EXECUTION_ID_FIELD_NUMBER: _ClassVar[int]
     WAIT_SECONDS_FIELD_NUMBER: _ClassVar[int]
     OMIT_TASKS_FIELD_NUMBER: _ClassVar[int]
+    OMIT_PAYLOADS_FIELD_NUMBER: _ClassVar[int]
     execution_id: int
     wait_seconds: float
     omit_tasks: bool
-    def __init__(self, execution_id: _Optional[int] = ..., wait_seconds: _Optional[float] = ..., omit_tasks: _Optional[bool] = ...) -> None: ...
+    omit_payloads: bool
+    def __init__(self, execution_id: _Optional[int] = ..., wait_seconds: _Optional[float] = ..., omit_tasks: _Optional[bool] = ..., omit_payloads: _Optional[bool] = ...) -> None: ...
 
 class WorkflowStatusResponse(_message.Message):
     __slots__ = ("execution_id", "workflow_id", "status", "started_at", "completed_at", "output", "error", "tasks", "output_json", "workflow_version", "created_at", "last_seq", "input_json", "labels", "cancel_requested", "rerun_of")

@@ -107,6 +107,11 @@ def test_tasks_can_be_left_out() -> None:
     assert not conversion.status_message(VIEW, tasks=False).tasks
 
 
+def test_payloads_can_be_left_out() -> None:
+    (task,) = conversion.status_message(VIEW, payloads=False).tasks
+    assert (task.status, task.input_json, task.output_json) == ("completed", "", "")
+
+
 def test_failures_are_named() -> None:
     failure = Failure("timeout", "too slow", "a")
     run = changed(RUN, status=TaskStatus.FAILED, output=None, error=failure)
