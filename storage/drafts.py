@@ -46,7 +46,7 @@ class Drafts:
         values = msgspec.structs.asdict(new)
         statement = insert(workflow).values(**values, created_at=self._now, updated_at=self._now).returning(workflow)
         try:
-            return workflow_record(self._write(statement))
+            return self._learn(self._write(statement), ())
         except IntegrityError as error:
             raise key_taken(new.key) from error
 
@@ -190,7 +190,7 @@ class Drafts:
 
     def _tasks(self, row: Row[Any]) -> tuple[DraftTask, ...]:
         known = self._cache.get(row.id, row.revision)
-        return known if known is not None else tuple(self._tasks_of([row.id]).get(row.id, ()))
+        return known.tasks if known is not None else tuple(self._tasks_of([row.id]).get(row.id, ()))
 
     def _tasks_of(self, workflows: list[int]) -> dict[int, list[DraftTask]]:
         statement = select(*_TASK).where(task.c.workflow_id.in_(workflows)).order_by(task.c.position, task.c.id)

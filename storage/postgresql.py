@@ -116,9 +116,15 @@ class PostgreSQLStore:
             raise cannot_hold(error) from error
         if not rows:
             raise key_taken(new.key)
-        return postgresql_drafts.created(new, rows)
+        made = postgresql_drafts.created(new, rows)
+        self._drafts.put(made)
+        return made
 
     async def get_workflow(self, namespace: str, ref: int | str) -> Workflow:
+        known = await self.current_revisions(namespace, [ref])
+        draft = self._drafts.get(*known[ref]) if known else None
+        if draft is not None:
+            return draft
         return await self._draft(lambda drafts: drafts.get(namespace, ref), isolation="REPEATABLE READ")
 
     async def list_workflows(self, namespace: str, skip: int, limit: int) -> tuple[list[Workflow], int]:

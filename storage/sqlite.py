@@ -111,6 +111,10 @@ class SQLiteStore:
         return await self._draft(lambda drafts: drafts.create(new))
 
     async def get_workflow(self, namespace: str, ref: int | str) -> Workflow:
+        known = await self.current_revisions(namespace, [ref])
+        draft = self._drafts.get(*known[ref]) if known else None
+        if draft is not None:
+            return draft
         return await self._view(lambda drafts: drafts.get(namespace, ref))
 
     async def list_workflows(self, namespace: str, skip: int, limit: int) -> tuple[list[Workflow], int]:

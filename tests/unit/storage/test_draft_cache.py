@@ -23,7 +23,7 @@ def test_only_the_same_revision_is_known() -> None:
     cache = DraftCache()
     assert cache.get(1, 1) is None
     cache.put(draft(1, 2, 7))
-    assert cache.get(1, 2) == tasks(7)
+    assert cache.get(1, 2) == draft(1, 2, 7)
     assert cache.get(1, 1) is None
     assert cache.get(1, 3) is None
     assert cache.get(2, 2) is None
@@ -33,7 +33,7 @@ def test_an_older_revision_that_comes_late_is_not_kept() -> None:
     cache = DraftCache()
     cache.put(draft(1, 2, 7))
     cache.put(draft(1, 1))
-    assert cache.get(1, 2) == tasks(7)
+    assert cache.get(1, 2) == draft(1, 2, 7)
 
 
 def test_it_forgets_what_was_unused_longest() -> None:
@@ -51,11 +51,12 @@ def test_it_counts_right_when_a_draft_changes() -> None:
     cache = DraftCache(most_tasks=8)
     changes: list[dict[str, Any]] = [{"revision": r, "tasks": tasks(*range(r % 4))} for r in range(2, 40)]
     for change in changes:
-        cache.put(msgspec.structs.replace(draft(), **change))
-        assert cache.get(1, change["revision"]) == change["tasks"]
+        changed = msgspec.structs.replace(draft(), **change)
+        cache.put(changed)
+        assert cache.get(1, changed.revision) is changed
     cache.put(draft(2, 1, 1, 2))
     assert cache.get(1, 39) is not None
     cache.clear()
     assert cache.get(1, 39) is None
     cache.put(draft(1, 1, *range(7)))
-    assert cache.get(1, 1) == tasks(*range(7))
+    assert cache.get(1, 1) == draft(1, 1, *range(7))
