@@ -1,0 +1,56 @@
+"""What only the executor inside this process can do wrong."""
+
+import asyncio
+from collections.abc import Awaitable
+
+import pytest
+
+from engine.model import Completed, Failed, Outcome, Result, TaskCall
+from executors import asyncio_executor
+from executors.asyncio_executor import AsyncioExecutor
+
+CALL = TaskCall(1, "a", "work", {})
+
+
+async def started(work: Awaitable[Outcome], reports: list[Result]) -> AsyncioExecutor:
+    executor = AsyncioExecutor(1)
+    await executor.start(lambda call: work, lambda kind: False, lambda call, result, elapsed: reports.append(result))
+    return executor
+
+
+async def test_a_handler_that_ignores_its_end_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asyncio_executor, "STOP_SECONDS", 0.02)
+    over = asyncio.Event()
+
+    async def stubborn() -> Outcome:
+        while not over.is_set():
+            try:
+                await over.wait()
+            except asyncio.CancelledError:
+                continue
+        return Completed("at last")
+
+    reports: list[Result] = []
+    executor = await started(stubborn(), reports)
+    executor.submit([CALL])
+    await asyncio.sleep(0)
+    await executor.stop()
+    over.set()
+    await asyncio.sleep(0.01)
+    assert reports == []
+
+
+async def test_a_future_that_others_cancel_is_a_failure() -> None:
+    reports: list[Result] = []
+    future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    executor = await started(future, reports)
+    executor.submit([CALL])
+    await asyncio.sleep(0)
+    future.cancel()
+    await asyncio.sleep(0.01)
+    assert [result.error.type for result in reports if isinstance(result, Failed)] == ["cancelled"]
+    await executor.stop()
+
+
+async def test_an_executor_that_never_ran_stops() -> None:
+    await AsyncioExecutor(1).stop()
