@@ -74,8 +74,8 @@ def test_a_taken_port_is_one_clear_line(tmp_path: Path, served: Served) -> None:
     for door, port in taken.items():
         other = "grpc" if door == "rest" else "rest"
         done = run_cli("serve", *database, f"--{door}-port", port, f"--{other}-port", "0")
-        assert done.returncode == 1
-        assert f"cannot listen on 127.0.0.1:{port}" in done.stderr.splitlines()[-1]
+        assert done.code == 1
+        assert f"cannot listen on 127.0.0.1:{port}" in done.err.splitlines()[-1]
 
 
 def test_python_m_server_serves_and_stops(tmp_path: Path) -> None:
