@@ -34,7 +34,8 @@ def test_a_workflow_executes_with_a_struct_and_answers_with_a_value(served: Serv
     (task,) = answer.result.tasks
     assert (task.key, task.type, task.status, task.attempt) == ("echo", "set", "completed", 1)
     assert json.loads(task.input_json) == {"got": {"n": 3, "f": 1.5, "l": [True, None, "é"]}}
-    times = [answer.result.created_at, task.scheduled_at, task.started_at, task.completed_at, answer.result.completed_at]
+    result = answer.result
+    times = [result.created_at, task.scheduled_at, task.started_at, task.completed_at, result.completed_at]
     assert times == sorted(times)
     assert all(time.endswith("Z") for time in times)
 
