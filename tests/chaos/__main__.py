@@ -15,17 +15,16 @@ from concurrent.futures import ProcessPoolExecutor
 import msgspec
 
 from tests import servers
-from tests.chaos import kill_matrix
+from tests.chaos import kill_matrix, sabotage
 from tests.chaos.coherence import coherence
 from tests.chaos.embedded import embedded
 from tests.chaos.idempotent_start import idempotent_start
-from tests.chaos.kill_matrix import Cell
 from tests.chaos.kill_rounds import rounds
 from tests.chaos.lost_answers import lost_answers
 from tests.chaos.parking import parking
 from tests.chaos.planner import FULL, model
 from tests.chaos.report import Outcome, details, table
-from tests.chaos.sabotage import SABOTAGES, sabotage
+from tests.chaos.sabotage import SABOTAGES
 from tests.chaos.timers import timers
 from tests.chaos.world import KINDS
 from tests.chaos.zombie import zombie
@@ -38,7 +37,9 @@ def _matrix(n: int, seed: int) -> Iterator[Outcome]:
     whole = Outcome("C1 kill matrix", seed, n, "cells")
     began = time.monotonic()
     with _pool() as pool:
-        jobs = [pool.submit(_cell, cell, seed + number) for number, cell in enumerate(kill_matrix.cells(n, seed))]
+        jobs = [
+            pool.submit(kill_matrix.run, cell, seed + number) for number, cell in enumerate(kill_matrix.cells(n, seed))
+        ]
         for job in jobs:
             outcome = job.result()
             whole.add(outcome)
@@ -49,17 +50,9 @@ def _matrix(n: int, seed: int) -> Iterator[Outcome]:
     yield whole
 
 
-def _cell(cell: Cell, seed: int) -> Outcome:
-    return asyncio.run(kill_matrix.cell(cell, seed))
-
-
 def _sabotages(n: int, seed: int) -> Iterator[Outcome]:
     with _pool() as pool:
-        yield from pool.map(_sabotage, range(min(n, len(SABOTAGES))), [seed] * n)
-
-
-def _sabotage(number: int, seed: int) -> Outcome:
-    return asyncio.run(sabotage(SABOTAGES[number], seed))
+        yield from pool.map(sabotage.run, range(min(n, len(SABOTAGES))), [seed] * n)
 
 
 def _pool() -> ProcessPoolExecutor:

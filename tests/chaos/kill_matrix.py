@@ -62,6 +62,11 @@ def cells(n: int, seed: int) -> list[Cell]:
     return found[:n]
 
 
+def run(one: Cell, seed: int) -> Outcome:
+    """One cell, in a process of a pool."""
+    return asyncio.run(cell(one, seed))
+
+
 async def cell(
     cell: Cell, seed: int, *, lease: float = 0.5, guard: str | None = None, settings: Settings = NONE
 ) -> Outcome:

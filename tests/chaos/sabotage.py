@@ -4,6 +4,7 @@ Each sabotage has its control: the same check without it, with the same moments 
 check is the guard's absence and nothing else.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
@@ -79,6 +80,11 @@ SABOTAGES = (
     Sabotage("slots", "C1 kill matrix", _cell(Cell("sqlite", "result.before", "raise", 3), ONE_SLOT)),
     Sabotage("read-again", "C1 kill matrix", _cell(Cell("sqlite", "result.before", "raise", 3))),
 )
+
+
+def run(number: int, seed: int) -> Outcome:
+    """One of `SABOTAGES`, in a process of a pool."""
+    return asyncio.run(sabotage(SABOTAGES[number], seed))
 
 
 async def sabotage(one: Sabotage, seed: int) -> Outcome:

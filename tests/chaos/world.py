@@ -84,9 +84,6 @@ class Engine:
     def thaw(self) -> None:
         self._send(signal.SIGCONT)
 
-    def terminate(self) -> None:
-        self._send(signal.SIGTERM)
-
     def _send(self, number: signal.Signals) -> None:
         assert self._process is not None
         self._process.send(number)
