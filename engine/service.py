@@ -249,9 +249,11 @@ class WorkflowService:
                 if events and events[-1].type in TERMINAL_TYPES:
                     return
                 if not events:
-                    if is_terminal((await self._views.get(execution_id)).status):
+                    view = await self._views.get(execution_id)
+                    if not is_terminal(view.status):
+                        await _wait(news, POLL)
+                    elif view.last_seq <= after:  # else it ended between the two reads
                         return
-                    await _wait(news, POLL)
 
     # --- signals ---
 
