@@ -4,7 +4,7 @@
 The services in which clouds hand out credentials are never allowed, wherever they are.
 """
 
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 Address = IPv4Address | IPv6Address
 
@@ -26,9 +26,7 @@ _NEVER = [
         "::/128",
         "64:ff9b:1::/48",
         "100::/63",
-        "2001:2::/48",
-        "2001:10::/28",
-        "2001:20::/28",
+        "2001::/23",
         "2001:db8::/32",
         "3fff::/20",
         "5f00::/16",
@@ -50,24 +48,27 @@ _ISATAP = 0x5EFE
 
 def refusal(text: str, *, allow_private: bool) -> str | None:
     """Why this address may not be called, or None. `allow_private` admits loopback and private networks."""
-    address = _unwrap(ip_address(text.split("%", 1)[0]))
-    if any(address in network for network in _NEVER if network.version == address.version):
+    address = ip_address(text.split("%", 1)[0])
+    inside = _unwrap(address)
+    if _listed(address, _NEVER) or _listed(inside, _NEVER):
         return f"{text} is a reserved, link-local or multicast address"
-    if not allow_private and any(address in network for network in _PRIVATE if network.version == address.version):
+    if not allow_private and (_listed(address, _PRIVATE) or _listed(inside, _PRIVATE)):
         return f"{text} is a loopback or private address (EGRESS_ALLOW_PRIVATE=true admits these)"
     return None
 
 
+def _listed(address: Address, networks: list[IPv4Network | IPv6Network]) -> bool:
+    return any(address in network for network in networks if network.version == address.version)
+
+
 def _unwrap(address: Address) -> Address:
-    """The IPv4 address inside an IPv6 one: mapped, translated, compatible, NAT64, 6to4, Teredo, ISATAP."""
+    """The IPv4 address inside an IPv6 one: mapped, translated, compatible, NAT64, 6to4, ISATAP."""
     if isinstance(address, IPv4Address):
         return address
     if address.ipv4_mapped is not None:
         return address.ipv4_mapped
     if address.sixtofour is not None:
         return address.sixtofour
-    if address.teredo is not None:
-        return address.teredo[1]
     inside = IPv4Address(int(address) & 0xFFFFFFFF)
     if address in _NAT64 or address in _TRANSLATED or int(address) >> 32 & 0xFDFFFFFF == _ISATAP:
         return inside
