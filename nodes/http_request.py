@@ -38,7 +38,8 @@ class HttpRequest:
     blocking: ClassVar[bool] = False
 
     async def run(self, call: TaskCall, config: Config, context: NodeContext) -> Outcome:
-        headers = {"Idempotency-Key": call.idempotency_key, **config.headers}
+        headers = dict(config.headers)
+        _default(headers, "Idempotency-Key", call.idempotency_key)
         query = {key: _text(value) for key, value in config.query.items() if value is not None}
         body = _encode(config.body, headers)
         try:
@@ -53,12 +54,16 @@ class HttpRequest:
         return Completed({"status": answer.status, "headers": answer.headers, "body": _decode(answer)})
 
 
+def _default(headers: dict[str, str], name: str, value: str) -> None:
+    if not any(given.lower() == name.lower() for given in headers):
+        headers[name] = value
+
+
 def _encode(body: Any, headers: dict[str, str]) -> bytes | None:
     """JSON with its content type, unless the body is text or the type is given."""
     if body is None or isinstance(body, str):
         return None if body is None else body.encode()
-    if not any(name.lower() == "content-type" for name in headers):
-        headers["Content-Type"] = "application/json"
+    _default(headers, "Content-Type", "application/json")
     return msgspec.json.encode(body)
 
 
