@@ -5,8 +5,12 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
+from sqlalchemy.dialects.postgresql.base import ischema_names
 
 from engine.errors import ConfigurationError
+from storage.columns import Xid8
+
+ischema_names["xid8"] = Xid8
 
 
 def config(url: str) -> Config:

@@ -75,8 +75,12 @@ class PostgreSQLStore:
     # --- life ---
 
     async def open(self) -> None:
-        await self._check_schema()
-        await self._bell.open()
+        try:
+            await self._check_schema()
+            await self._bell.open()
+        except BaseException:
+            await self.close()
+            raise
         self._engine = create_engine(self._url, connect_args=CONNECT, pool_size=THREADS, max_overflow=0)
         self._threads = ThreadPoolExecutor(THREADS, "postgresql-draft")
 

@@ -68,8 +68,12 @@ class SQLiteStore:
         self._engine = create_engine("sqlite://", creator=self._connect, poolclass=QueuePool, pool_size=READERS)
         self._threads = ThreadPoolExecutor(READERS, "sqlite-reader")
         self._writer = Writer(self._path, self._clock, self._drafts.clear)
-        await self._writer.submit(lambda work: work.db.execute("SELECT 1"))
-        self._clock.floor(await self._read_raw(sqlite_reads.last_time))
+        try:
+            await self._writer.submit(lambda work: work.db.execute("SELECT 1"))
+            self._clock.floor(await self._read_raw(sqlite_reads.last_time))
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         if self._lock is None:

@@ -93,17 +93,28 @@ class Writer:
     # --- in the thread ---
 
     def _work(self) -> None:
-        db = sqlite3.connect(self._path, BUSY, isolation_level=None, check_same_thread=False, cached_statements=1024)
+        try:
+            db = self._open()
+        except sqlite3.Error as error:
+            while jobs := self._take():
+                self._tell(jobs, [StoreUnavailable(f"the database file cannot be opened: {error}")] * len(jobs))
+            return
         engine = create_engine("sqlite://", creator=lambda: db, poolclass=StaticPool)
+        with engine.connect() as connection:
+            while jobs := self._take():
+                self._round(jobs, db, connection)
+        engine.dispose()
+        db.close()
+
+    def _open(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, BUSY, isolation_level=None, check_same_thread=False, cached_statements=1024)
         try:
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=4000", "cache_size=-65536"):
                 db.execute(f"PRAGMA {pragma}")
-            with engine.connect() as connection:
-                while jobs := self._take():
-                    self._round(jobs, db, connection)
-        finally:
-            engine.dispose()
+        except sqlite3.Error:
             db.close()
+            raise
+        return db
 
     def _take(self) -> list[_Job]:
         first = self._jobs.get()
@@ -125,7 +136,7 @@ class Writer:
         try:
             db.execute("BEGIN IMMEDIATE")
             work = Work(db, connection, self._clock.now())
-            answers = [_attempt(job, work) for job in jobs]
+            answers = [_attempt(job, work) for job in jobs] if len(jobs) > 1 else [_alone(jobs[0], work)]
             db.execute("COMMIT")
         except Exception as error:
             if db.in_transaction:
@@ -139,6 +150,18 @@ class Writer:
             self._loop.call_soon_threadsafe(_resolve, jobs, answers)
         except RuntimeError:  # the loop was closed without closing the store: nobody listens any more
             self._closed = True
+
+
+def _alone(job: _Job, work: Work) -> Any:
+    """Without a savepoint: every statement is a moment at which another thread may take the interpreter."""
+    try:
+        return job.run(work)
+    except Exception as error:
+        if not work.db.in_transaction:
+            raise
+        work.db.execute("ROLLBACK")
+        work.db.execute("BEGIN IMMEDIATE")
+        return error
 
 
 def _attempt(job: _Job, work: Work) -> Any:

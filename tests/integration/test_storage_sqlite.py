@@ -15,6 +15,7 @@ import pytest
 
 from engine.errors import BatchRefused, ConfigurationError, LeaseLost, StoreUnavailable
 from engine.ports import Store
+from storage import schema
 from storage.sqlite import SQLiteStore
 from storage.sqlite_writer import Work
 from tests.stores import adds, begins, opened, parks, says, seqs, sql, workflow
@@ -34,6 +35,28 @@ async def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="No such file or directory"):
         async with opened(f"sqlite:///{tmp_path}/nowhere/x.db"):
             pass
+
+
+async def test_a_file_that_cannot_be_opened_is_said_and_let_go(sqlite_url: str, monkeypatch: Any) -> None:
+    async with opened(sqlite_url):
+        pass
+    path = sqlite_url.removeprefix("sqlite:///")
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("PRAGMA journal_mode=DELETE")
+    prepare = schema.prepare
+
+    def prepare_then_lock(url: str) -> None:
+        prepare(url)
+        other.execute("BEGIN IMMEDIATE")
+
+    monkeypatch.setattr("storage.sqlite_writer.BUSY", 0.01)
+    with monkeypatch.context() as patch:
+        patch.setattr("storage.schema.prepare", prepare_then_lock)
+        with pytest.raises(StoreUnavailable, match="locked"):
+            await SQLiteStore(sqlite_url).open()
+    other.close()
+    async with opened(sqlite_url) as store:
+        await store.ping()
 
 
 async def test_a_new_lease_ends_the_old_ones_at_once(sqlite_url: str) -> None:
