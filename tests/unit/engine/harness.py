@@ -131,6 +131,11 @@ class Engine:
         """Beside the engine, straight into the database."""
         return sql(self.url, statement, **values)
 
-    def free(self) -> bool:
-        """Whether nothing is held: no slot, no run."""
-        return self.worker._slots.free == self.slots and not self.worker.runs
+    async def is_idle(self) -> bool:
+        """Whether nothing is held any more: no slot, no run. The row says the end before the engine has heard of it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(10):
+                while self.worker.runs or self.worker._slots.free != self.slots:
+                    await asyncio.sleep(0.005)
+                return True
+        return False

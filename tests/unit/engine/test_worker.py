@@ -39,7 +39,7 @@ async def test_a_chain_runs_in_order_and_leaves_nothing_behind(engine: Engine) -
         *(["TaskStarted", "TaskCompleted"] * 3),
         "ExecutionCompleted",
     ]
-    assert engine.free()
+    assert await engine.is_idle()
 
 
 async def test_a_start_whose_key_is_known_holds_nothing(engine: Engine) -> None:
@@ -50,7 +50,7 @@ async def test_a_start_whose_key_is_known_holds_nothing(engine: Engine) -> None:
         assert answer.duplicates[number].execution_id == first
     assert (await engine.ended(first)).status is E.COMPLETED
     assert engine.ran == [("a", 1)]
-    assert engine.free()
+    assert await engine.is_idle()
 
 
 @pytest.mark.parametrize("outcome", [None, {"x": 1}, Completed(object()), Completed(label="\ud800"), Sleep(-1)])
@@ -59,7 +59,7 @@ async def test_a_handler_that_returns_nonsense_fails_its_task_alone(engine: Engi
     assert (await engine.run(Task("a", "odd", retry=RetryPolicy(max_attempts=9)))).status is E.FAILED
     assert (await engine.run(Task("a"))).status is E.COMPLETED
     assert engine.ran == [("a", 1), ("a", 1)]
-    assert engine.free()
+    assert await engine.is_idle()
 
 
 @pytest.mark.parametrize("error", [ValueError("caf\udce9"), SystemExit(3), StopIteration(), asyncio.CancelledError()])
@@ -78,7 +78,7 @@ async def test_a_handler_that_raises_anything_fails_its_task_alone(
     row = await engine.run(Task("a", kind))
     assert row.status is E.FAILED
     assert (await engine.run(Task("a"))).status is E.COMPLETED
-    assert engine.free()
+    assert await engine.is_idle()
 
 
 async def test_a_task_whose_executor_is_not_here_fails_and_says_so(engine: Engine) -> None:
@@ -87,7 +87,7 @@ async def test_a_task_whose_executor_is_not_here_fails_and_says_so(engine: Engin
     last = (await engine.events(row.id))[-1]
     error = Failure("unknown_executor", "this engine runs no executor 'elsewhere'", "a")
     assert last == ev.ExecutionFailed(error)
-    assert engine.free()
+    assert await engine.is_idle()
 
 
 # --- waiting ---
@@ -106,14 +106,14 @@ async def test_what_sleeps_holds_no_memory_and_wakes(engine: Engine) -> None:
     by_type = {stored.type: stored.at for stored in started if b'"a"' in stored.data}
     assert by_type["TaskCompleted"] - by_type["TaskSleeping"] >= 0.05
     assert engine.ran == [("a", 1), ("b", 1)]
-    assert engine.free()
+    assert await engine.is_idle()
 
 
 async def test_a_signal_wakes_what_waits_for_it(engine: Engine) -> None:
     engine.handlers["wait"] = lambda call: AwaitSignal("go")
     number, _ = await engine.start(await engine.define(Task("a", "wait")))
     await engine.until(number, lambda row: row.status is E.WAITING)
-    assert not engine.worker.runs
+    assert await engine.is_idle()
     await engine.tell(number, "go", b'{"by":"ann"}')
     assert (await engine.ended(number)).status is E.COMPLETED
     assert ev.TaskCompleted("a", {"by": "ann"}) in await engine.events(number)
@@ -138,7 +138,7 @@ async def test_a_cancel_reaches_the_handler_that_runs(engine: Engine) -> None:
     await asyncio.wait_for(stopped.wait(), 5)
     assert kinds(await engine.events(number))[-3:] == ["CancelRequested", "TaskCancelled", "ExecutionCancelled"]
     assert engine.ran == [("a", 1)]
-    assert engine.free()
+    assert await engine.is_idle()
 
 
 # --- the journal, the lease and the engine itself misbehave ---
@@ -154,7 +154,7 @@ async def test_an_execution_that_cannot_be_read_harms_no_other(engine: Engine, l
     assert (await engine.ended(numbers[0])).status is E.COMPLETED
     assert (await engine.ended(numbers[2])).status is E.COMPLETED
     assert any("cannot be read" in line["event"] for line in logs)
-    assert engine.free()
+    assert await engine.is_idle()
 
 
 async def test_a_step_that_breaks_is_read_again(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +171,7 @@ async def test_a_step_that_breaks_is_read_again(engine: Engine, monkeypatch: pyt
     row = await engine.run(*CHAIN, edges=LINKS)
     assert row.status is E.COMPLETED
     assert engine.ran == [("a", 1), ("a", 2), ("b", 1), ("c", 1)]
-    assert engine.free()
+    assert await engine.is_idle()
 
 
 async def test_an_append_that_is_refused_is_read_again(engine: Engine) -> None:
@@ -200,7 +200,7 @@ async def test_an_append_that_is_refused_is_read_again(engine: Engine) -> None:
         "TaskCompleted",
         "ExecutionCompleted",
     ]
-    assert engine.free()
+    assert await engine.is_idle()
 
 
 async def test_a_lost_lease_stops_its_tasks_and_the_engine_goes_on_under_a_new_one(engine: Engine) -> None:
@@ -227,7 +227,7 @@ async def test_a_lost_lease_stops_its_tasks_and_the_engine_goes_on_under_a_new_o
     assert ev.TaskCompleted("a", 2) in [
         ev.TaskCompleted(e.task, e.output) for e in await engine.events(number) if isinstance(e, ev.TaskCompleted)
     ]
-    assert engine.free()
+    assert await engine.is_idle()
 
 
 async def test_what_a_stopped_engine_leaves_another_finishes(tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ async def test_stopping_in_the_middle_of_work_loses_no_execution(tmp_path: Path)
             events = await other.events(number)
             done = [event.task for event in events if isinstance(event, ev.TaskCompleted)]
             assert done == [task.key for task in tasks]
-        assert other.free()
+        assert await other.is_idle()
 
 
 async def test_more_tasks_than_slots_all_run_and_never_too_many(engine: Engine) -> None:
@@ -277,4 +277,4 @@ async def test_more_tasks_than_slots_all_run_and_never_too_many(engine: Engine) 
     assert row.status is E.COMPLETED
     assert len(engine.ran) == 60
     assert most == engine.slots
-    assert engine.free()
+    assert await engine.is_idle()
