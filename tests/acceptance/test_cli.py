@@ -116,8 +116,9 @@ def test_one_idempotency_key_is_one_execution(served: Served) -> None:
 
 def test_an_execution_is_cancelled_and_signalled(served: Served) -> None:
     workflow = served.workflow({"type": "delay", "parameters": {"duration_seconds": 3600}})
+    signalled = str(served.execute(workflow).execution_id)
+    assert "delivered" in said(served.cli("signal", signalled, "go", "--payload", '{"n": 1}'))
     execution = str(served.execute(workflow).execution_id)
-    assert "delivered" in said(served.cli("signal", execution, "go", "--payload", '{"n": 1}'))
     assert "cancelled" in said(served.cli("cancel", execution, "--reason", "enough"))
     assert "already" not in refused(served.cli("cancel", execution))
     assert "enough" in said(served.cli("history", execution))
