@@ -183,26 +183,28 @@ class Worker:
         lease = self.lease
         entries = await self._library.get(sorted({row.version_id for row in rows}))
         histories = await self.store.read_events({row.id: 0 for row in rows}, WHOLE_HISTORY)
-        inbox = await self.store.inbox(lease, [row.id for row in rows])
         if lease != self.lease:
             return
         hit("load.after")
         for row in rows:
             self._admit(row, entries, histories.get(row.id, []), now)
-        await self._resume([self.runs[row.id] for row in rows if row.id in self.runs])
+        runs = [self.runs[row.id] for row in rows if row.id in self.runs]
+        try:
+            # read after they are in memory: a signal that comes later is told to a run that is there
+            inbox = await self.store.inbox(lease, [row.id for row in rows])
+            await self._resume(runs)
+        except BaseException:
+            for run in runs:
+                run.drop()
+                self._forget(run)
+            raise
         self.take_signals(inbox)
 
     async def _resume(self, runs: Sequence[Run]) -> None:
         """Asks the executors which of the attempts that the journal says run they still know."""
         running = {run.state.execution_id: run.running() for run in runs}
         calls = [call for mine in running.values() for call in mine]
-        try:
-            known = await self._attached(calls)
-        except BaseException:
-            for run in runs:
-                run.drop()
-                self._forget(run)
-            raise
+        known = await self._attached(calls)
         for run in runs:
             run.committing = False
             if not run.dropped:
@@ -251,10 +253,12 @@ class Worker:
             self._mark(run)
 
     def take_signals(self, signals: Sequence[Signal]) -> None:
-        """Signals of executions that are in memory; the others' owners will see theirs."""
+        """Signals of executions that are in memory; one that has just been parked is due at once."""
         for signal in signals:
             run = self.runs.get(signal.execution_id)
-            if run is not None:
+            if run is None:
+                self.wake_claims.set()
+            else:
                 run.signal(signal)
                 self._mark(run)
 
@@ -321,6 +325,8 @@ class Worker:
             self._forget(run)
             if step.parked:
                 self._parked(step.append.park, at)
+                if run.has_news:
+                    self.wake_claims.set()
             return
         if run.dropped or self._stopping:
             return

@@ -32,6 +32,8 @@ class Inbox:
         self._told.clear()
         worker = self._worker
         mine = None if self._all else [i for i in self._executions if i in worker.runs]
+        if mine is not None and len(mine) < len(self._executions):
+            worker.wake_claims.set()
         self._executions, self._all = set(), False
         if worker.runs and (mine is None or mine):
             worker.take_signals(await worker.store.inbox(worker.lease, mine))
