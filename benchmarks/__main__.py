@@ -46,7 +46,7 @@ def main() -> int:
     configure_logs("warning", "console")
     figures: list[Figure] = []
     failed = 0
-    where = report.conditions()
+    load = os.getloadavg()[0]
     urls = os.environ.get("TEST_DATABASE_URL"), os.environ.get("TEST_REDIS_URL")
     with Servers(*urls) as servers:
         for benchmark in chosen:
@@ -57,6 +57,7 @@ def main() -> int:
             except Exception:
                 failed += 1
                 structlog.get_logger().exception("benchmark failed", benchmark=benchmark.name)
+        where = report.conditions(servers.postgres_version(), (load, os.getloadavg()[0]))
     if asked.json:
         print(report.as_json(where, figures))
     else:

@@ -29,18 +29,23 @@ class Conditions(msgspec.Struct):
     commit: str
     machine: str
     python: str
+    load: str
     sqlite: str
+    postgresql: str
     packages: dict[str, str]
 
 
-def conditions() -> Conditions:
+def conditions(postgresql: str, load: tuple[float, float]) -> Conditions:
+    """`load` is what others did meanwhile, too: the load average of the machine before and after."""
     return Conditions(
         " ".join(["python -m benchmarks", *sys.argv[1:]]),
         datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         _commit(),
         f"{os.cpu_count()} × {_processor()}, {platform.system()} {platform.release()}",
         platform.python_version(),
+        f"{load[0]:.1f} to {load[1]:.1f}",
         sqlite3.sqlite_version,
+        postgresql,
         {name: version(name) for name in PACKAGES},
     )
 
@@ -55,7 +60,8 @@ def show(where: Conditions, figures: Sequence[Figure]) -> None:
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False)
     packages = ", ".join(f"{name} {number}" for name, number in where.packages.items())
     console.print(f"`{where.command}`, {where.date}, commit {where.commit}")
-    console.print(f"{where.machine}; Python {where.python}, SQLite {where.sqlite}, {packages}\n", soft_wrap=True)
+    versions = f"Python {where.python}, PostgreSQL {where.postgresql}, SQLite {where.sqlite}, {packages}"
+    console.print(f"{where.machine}, load average {where.load}; {versions}\n", soft_wrap=True)
     console.print(table)
     asked = [figure for figure in figures if figure.met is not None]
     console.print(f"\n{sum(bool(figure.met) for figure in asked)} of {len(asked)} goals met")

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 from urllib.parse import urlsplit, urlunsplit
 
+import psycopg2
 import redis
 
 from deploy.health import grpc_is_up, rest_is_up
@@ -88,6 +89,13 @@ class Servers:
         with contextlib.closing(redis.Redis.from_url(self._redis)) as client:
             client.flushdb()
         return self._redis
+
+    def postgres_version(self) -> str:
+        """Of the server that was used; `-` if none was."""
+        if self._postgres is None:
+            return "-"
+        with contextlib.closing(psycopg2.connect(self._postgres)) as connection:
+            return str(connection.info.parameter_status("server_version"))
 
     def _postgres_server(self) -> str:
         if self._postgres is None:

@@ -57,7 +57,7 @@ def test_goals(goal: Goal, value: float, ratio: float | None, met: bool) -> None
 def test_reports_for_people_and_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     goal = Goal("at least", 1 / 3, "ratio")
     figure = Figure("w2", "much", "tasks/s", 12_345.6, 12_000.0, 13_000.0, "bare", 30_000.0, 0.4115, goal, True)
-    where = report.conditions()
+    where = report.conditions("18.1", (0.1, 0.2))
     report.show(where, [figure])
     shown = capsys.readouterr().out
     assert "| w2 " in shown
