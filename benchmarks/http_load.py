@@ -13,7 +13,6 @@ import uvloop
 
 from benchmarks.child import ask
 
-
 PATIENCE = 30.0
 """Seconds after which no answer is a failure."""
 
