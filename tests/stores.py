@@ -100,6 +100,12 @@ async def locked(url: str, statement: str, end: str = "COMMIT") -> AsyncIterator
     session.close()
 
 
+def cut_connections(url: str) -> int:
+    """Ends every connection of ours to this database; other tests share the server."""
+    kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND "
+    return len(sql(url, f"{kill} application_name = 'millrace'"))
+
+
 async def until(holds: Callable[[], bool]) -> None:
     """Waits for what must come."""
     async with asyncio.timeout(10):

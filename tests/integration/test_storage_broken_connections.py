@@ -10,7 +10,7 @@ from engine.errors import BatchRefused, LeaseLost, StoreUnavailable
 from engine.ports import Duplicate, Signal, Store
 from storage.postgresql_session import Session
 from tests.proxy import Proxy
-from tests.stores import SPACE, begins, locked, opened, says, seqs, sql, until, waits, workflow
+from tests.stores import SPACE, begins, cut_connections, locked, opened, says, seqs, sql, until, waits, workflow
 
 
 @pytest.fixture
@@ -134,8 +134,7 @@ async def test_terminated_connections_come_back(store: Store, lease: int, migrat
     await store.commit(lease, 1, [begins(number)])
     made = await store.create_workflow(workflow(key="k"))
     for seq in range(2, 6):
-        kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'millrace'"
-        assert sql(migrated_postgres_url, kill)
+        assert cut_connections(migrated_postgres_url)
         await store.commit(lease, seq, [says(number, seq)])
         assert await _insist(store.get_executions, [number])
         assert await store.get_workflow(SPACE, "k") == made
