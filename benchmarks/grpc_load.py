@@ -57,17 +57,16 @@ async def _run(spec: Spec) -> Load:
         end = begin + spec.seconds
 
         async def caller() -> bytes:
-            while True:
-                began = time.perf_counter()
-                answer: bytes = await method(next(requests))
-                now = time.perf_counter()
-                if now >= end:
-                    return answer
+            answer = b""
+            while (began := time.perf_counter()) < end or not times:
+                answer = await method(next(requests))
                 if began >= begin:
-                    times.append(now - began)
+                    times.append(time.perf_counter() - began)
+            return answer
 
         answers = await asyncio.gather(*(caller() for _ in range(spec.callers)))
-    return Load(len(times) / spec.seconds, statistics.median(times) * 1000, answers[-1])
+        elapsed = time.perf_counter() - begin
+    return Load(len(times) / elapsed, statistics.median(times) * 1000, answers[-1])
 
 
 if __name__ == "__main__":
