@@ -105,7 +105,9 @@ class SQLiteStore:
             raise
 
     def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, 5.0, isolation_level=None, check_same_thread=False, cached_statements=256)
+        db = sqlite3.connect(
+            self._path, timeout=5.0, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
         db.execute("PRAGMA query_only=ON")
         return db
 

@@ -107,7 +107,9 @@ class Writer:
         db.close()
 
     def _open(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, BUSY, isolation_level=None, check_same_thread=False, cached_statements=1024)
+        db = sqlite3.connect(
+            self._path, timeout=BUSY, isolation_level=None, check_same_thread=False, cached_statements=1024
+        )
         try:
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=4000", "cache_size=-65536"):
                 db.execute(f"PRAGMA {pragma}")

@@ -66,7 +66,7 @@ def query(url: str, statement: str) -> list[tuple[Any, ...]]:
 
 
 def _sqlite(url: str, statements: tuple[str, ...]) -> list[list[tuple[Any, ...]]]:
-    with closing(sqlite3.connect(url.removeprefix("sqlite:///"), 10.0, isolation_level=None)) as db:
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"), timeout=10.0, isolation_level=None)) as db:
         db.execute("BEGIN")
         return [db.execute(statement).fetchall() for statement in statements]
 
