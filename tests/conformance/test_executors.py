@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -326,6 +327,23 @@ async def test_a_cancel_reaches_the_handler_and_nothing_is_reported(bench: Bench
     bench.executor.cancel(calls)
     await asyncio.sleep(0.02)
     assert (endless.cancelled, bench.reports) == (3, [])
+
+
+async def test_a_handler_that_answers_its_cancel_is_not_listened_to(bench: Bench) -> None:
+    began = asyncio.Event()
+
+    async def answer(call: TaskCall) -> Outcome:
+        began.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        return Completed("too late")
+
+    bench.handlers["answer"] = answer
+    calls = bench.submit("answer")
+    await began.wait()
+    bench.executor.cancel(calls)
+    await asyncio.sleep(0.02)
+    assert bench.reports == []
 
 
 async def test_calls_that_are_equal_are_not_the_same(bench: Bench) -> None:

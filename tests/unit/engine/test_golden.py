@@ -45,6 +45,11 @@ def test_the_journal_folds_to_what_it_meant(lines: list[dict[str, Any]]) -> None
         assert plan(state) == NOTHING
 
 
+def test_an_event_is_still_written_as_it_was(lines: list[dict[str, Any]]) -> None:
+    for _, events, _ in executions(lines):
+        assert [ev.encode(ev.decode(old)).data for old in events] == [old.data for old in events]
+
+
 def test_every_move_was_legal(lines: list[dict[str, Any]]) -> None:
     for graph, events, _ in executions(lines):
         state = State(events[0].execution_id, graph)

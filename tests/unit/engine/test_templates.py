@@ -231,11 +231,12 @@ def test_nothing_rendered_is_shared() -> None:
         ["{{input.many}}"] * 1_000,
         {str(i): "{{input.big}}!" for i in range(1_000)},
         "{{input.many}}" * 400,
+        "{{input.digits}}{{input.digits}}",
     ],
-    ids=["values", "text", "many containers", "many texts", "containers as text"],
+    ids=["values", "text", "many containers", "many texts", "containers as text", "numbers as text"],
 )
 def test_a_small_template_cannot_multiply_a_large_value(config: Any) -> None:
-    value = {"big": "x" * 500_000, "many": [[0]] * 50_000}
+    value = {"big": "x" * 500_000, "many": [[0]] * 50_000, "digits": [1 / 3] * 40_000}
     template, bad = compile_template(config)
     assert bad == []
     with pytest.raises(TaskError, match="more than 1048576 bytes") as caught:
