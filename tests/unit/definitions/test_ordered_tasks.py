@@ -115,6 +115,7 @@ def test_ten_thousand_unknown_names_cost_little() -> None:
     with pytest.raises(InvalidWorkflow) as caught:
         dialect.parse(draft(*rows, many))
     assert len(caught.value.faults) == 10_000
+    assert sum("did you mean" in fault.message for fault in caught.value.faults) == 20
 
 
 ROWS = st.lists(st.tuples(st.integers(0, 4), st.sampled_from(["sync", "async"])), max_size=8)

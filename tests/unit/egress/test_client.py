@@ -211,8 +211,8 @@ async def test_the_method_after_a_redirect(client: HttpClient, here: Site, statu
 
 
 async def test_no_cookie_is_kept(client: HttpClient, here: Site) -> None:
-    await get(client, here.url("/cookie"))
-    await get(client, here.url("/"))
+    await get(client, here.url("/cookie", host="localhost"))
+    await get(client, here.url("/", host="localhost"))
     assert "Cookie" not in here.asked[1][2]
 
 
@@ -265,7 +265,8 @@ async def test_one_bad_address_spoils_a_name(
 
 
 async def test_a_call_ends_with_its_timeout(client: HttpClient, here: Site) -> None:
-    error = await refused(client, here.url("/slow?token=secret"), timeout=0.05)
+    async with asyncio.timeout(5):
+        error = await refused(client, here.url("/slow?token=secret"), timeout=0.05)
     assert (error.type, error.retryable) == ("timeout", True)
     assert "did not answer within 0.05 s" in str(error)
     assert "secret" not in str(error)
