@@ -59,6 +59,31 @@ def test_defaults_take_no_room() -> None:
     assert ev.encode(ev.ExecutionCompleted()).data == b"{}"
 
 
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "ExecutionStarted": {"input": None},
+    "TakenOver": {"lost": ()},
+    "TaskStarted": {"attempt": 1},
+    "TaskCompleted": {"output": None, "label": None, "elapsed": 0.0},
+    "TaskFailed": {"retry_in": None, "elapsed": 0.0},
+    "TaskSleeping": {"seconds": 0.0, "until": None, "output": None},
+    "TaskAwaiting": {"timeout": None},
+    "TaskSkipped": {"reason": "not_taken"},
+    "SignalReceived": {"payload": None, "signal_id": 0},
+    "CancelRequested": {"reason": None},
+    "ExecutionCancelled": {"reason": None},
+}
+"""What a field means that was left out when it was stored; to change one is to change every history."""
+
+
+def test_what_was_left_out_means_what_it_meant() -> None:
+    found = {kind.__name__: _defaults(kind) for kind in TYPES}
+    assert {name: fields for name, fields in found.items() if fields} == DEFAULTS
+
+
+def _defaults(kind: type[ev.Event]) -> dict[str, Any]:
+    return {field.name: field.default for field in msgspec.structs.fields(kind) if not field.required}
+
+
 def test_a_field_of_a_later_release_is_no_fault() -> None:
     assert back(ev.TaskStarted("a"), data=b'{"task":"a","later":[1]}') == ev.TaskStarted("a")
 

@@ -1,14 +1,17 @@
 """An engine on a SQLite file: what it promises while handlers, the journal and the lease misbehave."""
 
 import asyncio
-from collections.abc import AsyncIterator, MutableMapping
+from collections.abc import AsyncIterator, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engine import events as ev
+from engine.caretakers import loop
+from engine.errors import StoreUnavailable
 from engine.model import AwaitSignal, Completed, Edge, Failure, Outcome, RetryPolicy, Sleep, Task, TaskCall
+from engine.ports import Signal
 from engine.runner import Run, Step
 from engine.states import ExecutionStatus as E
 from tests.unit.engine.harness import Engine
@@ -154,6 +157,27 @@ async def test_an_execution_that_cannot_be_read_harms_no_other(engine: Engine, l
     assert (await engine.ended(numbers[0])).status is E.COMPLETED
     assert (await engine.ended(numbers[2])).status is E.COMPLETED
     assert any("cannot be read" in line["event"] for line in logs)
+    assert await engine.is_idle()
+
+
+async def test_what_was_claimed_and_could_not_be_read_is_read_later(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "PAUSE_AFTER_ERROR", 0.01)
+    engine.handlers["nap"] = lambda call: Sleep(0.1)
+    number, _ = await engine.start(await engine.define(Task("a", "nap")))
+    await engine.until(number, lambda row: row.status is E.WAITING)
+    inbox, away = engine.store.inbox, [True]
+
+    async def inbox_after_a_while(lease: int, executions: Sequence[int] | None = None) -> list[Signal]:
+        if executions and away:
+            away.clear()
+            raise StoreUnavailable
+        return await inbox(lease, executions)
+
+    monkeypatch.setattr(engine.store, "inbox", inbox_after_a_while)
+    assert (await engine.ended(number)).status is E.COMPLETED
+    assert not away
     assert await engine.is_idle()
 
 
