@@ -103,7 +103,7 @@ def _model(n: int, seed: int) -> Iterator[Outcome]:
 CHECKS: dict[str, tuple[int, Callable[[int, int], Iterator[Outcome]]]] = {
     "c1": (kill_matrix.SIZE, _matrix),
     "kills": (20, _kill_rounds),
-    "c4": (20, _zombie),
+    "c4": (100, _zombie),
     "c6": (10_000, _lost_answers),
     "c10": (50, _embedded),
     "c11": (200, _timers),
