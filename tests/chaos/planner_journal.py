@@ -112,6 +112,8 @@ class Journal:
             case ev.ExecutionCompleted() | ev.ExecutionFailed() | ev.ExecutionCancelled():
                 assert event == verdict.end
                 assert not verdict.cancels
+            case ev.SignalReceived(dedupe_key=str() as key):
+                assert not any(isinstance(e, ev.SignalReceived) and e.dedupe_key == key for e in self.events)
             case ev.TakenOver(lost=lost):
                 assert lost
                 assert all(before.status(key) is T.RUNNING and key not in self.attached for key in lost)

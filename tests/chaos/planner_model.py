@@ -216,7 +216,8 @@ class World:
             return
         self.signals += 1
         payload = b"%d" % self.signals if kind == "event" else b"null"
-        signal = journal.inbox[self.signals] = Signal(journal.id, kind, name, payload, id=self.signals)
+        dedupe = self.rnd.choice((None, None, None, "one", "two")) if kind == "event" else "cancel"
+        signal = journal.inbox[self.signals] = Signal(journal.id, kind, name, payload, dedupe, self.signals)
         journal.wake_at = self.now
         run = self.runs.get(journal.id)
         if run is not None:

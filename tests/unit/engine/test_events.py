@@ -68,7 +68,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "TaskSleeping": {"seconds": 0.0, "until": None, "output": None},
     "TaskAwaiting": {"timeout": None},
     "TaskSkipped": {"reason": "not_taken"},
-    "SignalReceived": {"payload": None, "signal_id": 0},
+    "SignalReceived": {"payload": None, "signal_id": 0, "dedupe_key": None},
     "CancelRequested": {"reason": None},
     "ExecutionCancelled": {"reason": None},
 }

@@ -12,6 +12,7 @@ from engine import events as ev
 from engine import planner, runner, state
 from engine.slots import Slots
 from engine.state import State
+from tests.chaos import planner_journal
 from tests.chaos.planner_model import MOVES_NOW, World, rare_moves, run_model
 
 
@@ -89,6 +90,17 @@ def takes_a_signal_twice(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(runner.Run, "signal", lambda self, signal: self._signals.append(signal))
 
 
+def hears_a_key_twice(patch: pytest.MonkeyPatch) -> None:
+    def apply(s: State, event: ev.Event) -> None:
+        fold(s, event)
+        s.heard.clear()
+
+    fold = state.apply
+    patch.setattr(state, "apply", apply)
+    patch.setattr(runner, "apply", apply)
+    patch.setattr(planner_journal, "apply", apply)
+
+
 def forgets_the_lost(patch: pytest.MonkeyPatch) -> None:
     resume = runner.Run.resume
     patch.setattr(runner.Run, "resume", lambda self, running, attached: resume(self, [], attached))
@@ -130,6 +142,7 @@ SABOTAGE: list[Callable[[pytest.MonkeyPatch], None]] = [
     leaks_a_slot,
     takes_any_report,
     takes_a_signal_twice,
+    hears_a_key_twice,
     forgets_the_lost,
     begins_again_what_is_attached,
     starts_early_in_the_seq,

@@ -184,6 +184,18 @@ def test_a_signal_that_came_first_is_kept_and_each_is_taken_once() -> None:
     assert drive.run.state.tasks["b"].output == "second"
 
 
+def test_a_signal_with_a_known_key_is_taken_from_the_inbox_and_not_heard() -> None:
+    drive = Driver(Task("a"))
+    drive.begin()
+    for number in (1, 2):
+        drive.run.signal(Signal(1, "event", "go", b"1", "key", number))
+    step = drive.step()
+    assert (names(step), step.append.consumed) == (["SignalReceived"], (1, 2))
+    drive.run.signal(Signal(1, "event", "go", b"1", "key", 3))
+    assert drive.run.advance() is None
+    assert drive.result("a", Completed()).append.consumed == (3,)
+
+
 def test_one_signal_completes_one_of_those_that_wait() -> None:
     drive = Driver(Task("a"), Task("b"))
     drive.begin()
