@@ -390,7 +390,7 @@ class Executor(Protocol):
         ...
 
     async def stop(self) -> None:
-        """Cancels what runs; nothing is reported afterwards."""
+        """Cancels what runs in this process; nothing is reported afterwards."""
         ...
 
     async def attach(self, calls: Sequence[TaskCall]) -> Sequence[TaskCall]:
@@ -406,6 +406,13 @@ class Executor(Protocol):
 
     def cancel(self, calls: Sequence[TaskCall]) -> None:
         """Stops what can be stopped; nothing is reported for these calls afterwards."""
+        ...
+
+    def detach(self, calls: Sequence[TaskCall]) -> None:
+        """This engine has to do with them no more, the next owner may `attach`: stops only what nobody could report.
+
+        Nothing is reported for these calls afterwards.
+        """
         ...
 
 

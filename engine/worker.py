@@ -6,7 +6,7 @@ news is *dirty*; dirty runs without an append in flight are advanced together, o
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -122,7 +122,7 @@ class Worker:
 
     def _drop_all(self) -> None:
         for run in list(self.runs.values()):
-            self._cancel(list(run.drop()))
+            self._detach(list(run.drop()))
         self.runs.clear()
         self._dirty.clear()
 
@@ -204,7 +204,11 @@ class Worker:
         """Asks the executors which of the attempts that the journal says run they still know."""
         running = {run.state.execution_id: run.running() for run in runs}
         calls = [call for mine in running.values() for call in mine]
-        known = await self._attached(calls)
+        try:
+            known = await self._attached(calls)
+        except BaseException:
+            self._detach(calls)
+            raise
         for run in runs:
             run.committing = False
             if not run.dropped:
@@ -213,11 +217,8 @@ class Worker:
 
     async def _attached(self, calls: Sequence[TaskCall]) -> set[int]:
         known: set[int] = set()
-        for name in {call.executor for call in calls}:
-            executor = self._executors.get(name or self._default)
-            if executor is not None:
-                attached = await executor.attach([call for call in calls if call.executor == name])
-                known.update(id(call) for call in attached)
+        for executor, mine in self._by_executor(calls):
+            known.update(id(call) for call in await executor.attach(mine))
         return known
 
     def _admit(self, row: ExecutionRow, entries: Mapping[int, Entry], history: list[StoredEvent], now: float) -> None:
@@ -365,24 +366,33 @@ class Worker:
             self.report(call, Failed(error, retryable=False), 0.0)
 
     def _cancel(self, calls: Sequence[TaskCall]) -> None:
+        for executor, mine in self._by_executor(calls):
+            executor.cancel(mine)
+
+    def _detach(self, calls: Sequence[TaskCall]) -> None:
+        """What runs elsewhere goes on for the next owner, who may be this engine."""
+        for executor, mine in self._by_executor(calls):
+            executor.detach(mine)
+
+    def _by_executor(self, calls: Sequence[TaskCall]) -> Iterator[tuple[Executor, list[TaskCall]]]:
         for name in {call.executor for call in calls}:
             executor = self._executors.get(name or self._default)
             if executor is not None:
-                executor.cancel([call for call in calls if call.executor == name])
+                yield executor, [call for call in calls if call.executor == name]
 
     def _refused(self, run: Run, append: Append, error: MillraceError) -> None:
         """Our memory is not what the journal says: forget it, and read again what is still ours."""
         if isinstance(error, LeaseLost) or append.start is not None:
-            self._cancel(list(run.drop()))
+            self._detach(list(run.drop()))
             self._forget(run)
         else:
             self._restart(run, error)
 
     def _restart(self, run: Run, error: Exception) -> None:
-        """Stops what runs, forgets, and reads the execution again if it is still ours."""
+        """Forgets the execution and reads it again if it is still ours."""
         execution_id = run.state.execution_id
         log.error("execution is read again from its journal", execution=execution_id, exc_info=error)
-        self._cancel(list(run.drop()))
+        self._detach(list(run.drop()))
         self._forget(run)
         self.unsure = True
         self.wake_claims.set()

@@ -67,6 +67,9 @@ class AsyncioExecutor:
             if running is not None:
                 _cancel(*running)
 
+    def detach(self, calls: Sequence[TaskCall]) -> None:
+        self.cancel(calls)
+
     def _spawn(self, call: TaskCall, work: Awaitable[Outcome]) -> None:
         self._running[id(call)] = asyncio.create_task(self._watch(call, work)), work
 

@@ -1,9 +1,9 @@
 """An engine on a SQLite file: what it promises while handlers, the journal and the lease misbehave."""
 
 import asyncio
-from collections.abc import AsyncIterator, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -302,3 +302,100 @@ async def test_more_tasks_than_slots_all_run_and_never_too_many(engine: Engine) 
     assert len(engine.ran) == 60
     assert most == engine.slots
     assert await engine.is_idle()
+
+
+# --- executors that outlive an engine ---
+
+
+class Outside:
+    """Calls that run wherever engines come and go; it reports to the engine that submitted or attached last."""
+
+    name: ClassVar[str] = "outside"
+
+    def __init__(self) -> None:
+        self.calls: dict[str, TaskCall] = {}
+        self.submitted = 0
+        self.cancelled: list[str] = []
+        self.refuses = False
+
+    def serve(self, engine: Engine) -> None:
+        engine.worker._executors = {"outside": self, **engine.worker._executors}
+        self._report = engine.worker.report
+
+    async def start(self, run: object, is_blocking: object, report: object) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    async def attach(self, calls: Sequence[TaskCall]) -> Sequence[TaskCall]:
+        if self.refuses:
+            self.refuses = False
+            raise OSError("not now")
+        known = [call for call in calls if call.task in self.calls]
+        self.calls |= {call.task: call for call in known}
+        return known
+
+    def submit(self, calls: Sequence[TaskCall]) -> None:
+        self.submitted += len(calls)
+        self.calls |= {call.task: call for call in calls}
+
+    def cancel(self, calls: Sequence[TaskCall]) -> None:
+        self.cancelled += [call.task for call in calls if self.calls.pop(call.task, None)]
+
+    def detach(self, calls: Sequence[TaskCall]) -> None: ...
+
+    def finish(self, task: str) -> None:
+        self._report(self.calls.pop(task), Completed(task), 0.0)
+
+
+@pytest.fixture
+def outside() -> Outside:
+    return Outside()
+
+
+async def reached(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def test_an_engine_that_stops_leaves_to_its_heir_what_runs_elsewhere(tmp_path: Path, outside: Outside) -> None:
+    async with Engine(tmp_path) as first:
+        outside.serve(first)
+        version = await first.define(Task("a", executor="outside"), Task("b"), edges=[Edge("a", "b")])
+        number, _ = await first.start(version)
+        await reached(lambda: "a" in outside.calls)
+    assert outside.cancelled == []
+    outside.refuses = True
+    async with Engine(tmp_path) as second:
+        outside.serve(second)
+        await reached(lambda: number in second.worker.runs and not second.worker.runs[number].committing)
+        outside.finish("a")
+        assert (await second.ended(number)).status is E.COMPLETED
+        events = await second.events(number)
+        assert await second.is_idle()
+    assert outside.submitted == 1
+    assert ev.TakenOver not in [type(event) for event in events]
+    assert [event.attempt for event in events if isinstance(event, ev.TaskStarted)] == [1, 1]
+
+
+async def test_what_nobody_runs_any_more_begins_again_under_the_heir(tmp_path: Path, outside: Outside) -> None:
+    async with Engine(tmp_path) as first:
+        outside.serve(first)
+        number, _ = await first.start(await first.define(Task("a", executor="outside")))
+        await reached(lambda: "a" in outside.calls)
+    outside.calls.clear()
+    async with Engine(tmp_path) as second:
+        outside.serve(second)
+        await reached(lambda: "a" in outside.calls)
+        assert outside.calls["a"].attempt == 2
+        outside.finish("a")
+        assert (await second.ended(number)).status is E.COMPLETED
+
+
+async def test_a_cancel_stops_what_runs_elsewhere(engine: Engine, outside: Outside) -> None:
+    outside.serve(engine)
+    number, _ = await engine.start(await engine.define(Task("a", executor="outside")))
+    await reached(lambda: "a" in outside.calls)
+    await engine.tell(number, "", kind="cancel")
+    assert (await engine.ended(number)).status is E.CANCELLED
+    await reached(lambda: outside.cancelled == ["a"])
