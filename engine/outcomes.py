@@ -14,7 +14,7 @@ from engine import limits
 from engine.documents import check_value
 from engine.errors import InvalidDocument, MillraceError, TaskError
 from engine.graph import ERROR_LABEL
-from engine.model import AwaitSignal, Completed, Failure, Outcome, Sleep
+from engine.model import AwaitSignal, Completed, Failed, Failure, Outcome, Result, Sleep
 
 LAST_MOMENT = 253_402_300_799.0
 """The end of the year 9999: what a time on the wire can say."""
@@ -31,6 +31,25 @@ def record_of(key: str, outcome: Outcome, elapsed: float) -> tuple[ev.Event, ev.
         message = f"the output has {len(record.data)} bytes as JSON; at most {limits.PAYLOAD} are allowed"
         raise _bad(message, "output_too_large")
     return event, record
+
+
+def portable(key: str, result: Result, elapsed: float) -> Result:
+    """`result` as plain JSON, fit to travel; what cannot be stored becomes the failure that says why."""
+    if isinstance(result, Failed):
+        return Failed(storable(result.error, key), result.retryable)
+    try:
+        event, _ = record_of(key, result, elapsed)
+    except TaskError as error:
+        return Failed(Failure(error.type, error.message, key), error.retryable)
+    match event:
+        case ev.TaskSleeping(seconds=seconds, until=until, output=output):
+            return Sleep(seconds, until, output)
+        case ev.TaskAwaiting(name=name, timeout=timeout):
+            return AwaitSignal(name, timeout)
+        case ev.TaskCompleted(output=output, label=label):
+            return Completed(output, label)
+        case _:
+            raise AssertionError(f"{type(event).__name__} is not the event of an outcome")
 
 
 def _event_of(key: str, outcome: Outcome, elapsed: float) -> ev.Event:

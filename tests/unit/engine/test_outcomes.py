@@ -4,6 +4,7 @@ import enum
 import math
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,8 +12,8 @@ from hypothesis import strategies as st
 from engine import events as ev
 from engine import limits
 from engine.errors import TaskError
-from engine.model import AwaitSignal, Completed, Failure, Outcome, Sleep
-from engine.outcomes import LAST_MOMENT, record_of, storable
+from engine.model import AwaitSignal, Completed, Failed, Failure, Outcome, Result, Sleep
+from engine.outcomes import LAST_MOMENT, portable, record_of, storable
 
 
 class Number(float):
@@ -193,6 +194,12 @@ def test_any_outcome_is_readable_or_a_failure(outcome: Any) -> None:
         stored(outcome)
     except TaskError as error:
         failure = error
-    if failure is not None:
+    travelled = portable("t", outcome, 0.5)
+    assert msgspec.json.decode(msgspec.json.encode(travelled), type=Result) == travelled
+    if failure is None:
+        assert not isinstance(travelled, Failed)
+        assert stored(travelled) == stored(outcome)
+    else:
+        assert travelled == Failed(Failure(failure.type, failure.message, "t"), failure.retryable)
         assert failure.type in ("bad_output", "bad_outcome")
         ev.encode(ev.TaskFailed("t", storable(Failure(failure.type, failure.message), "t")))
