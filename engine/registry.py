@@ -14,10 +14,16 @@ def names(room: str) -> list[str]:
 
 
 def load(room: str, module: str, attribute: str) -> Any:
-    """`attribute` of `room/module.py`. Raises `ConfigurationError` when there is no such plug-in."""
+    """`attribute` of `room/module.py`. Raises `ConfigurationError` when the plug-in or its library is missing."""
     if module not in names(room):
         raise ConfigurationError(f"there is no {room}/{module}.py; there are: {', '.join(names(room))}")
-    return getattr(importlib.import_module(f"{room}.{module}"), attribute)
+    try:
+        return getattr(importlib.import_module(f"{room}.{module}"), attribute)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"{room}/{module}.py needs the Python package {error.name}, which is not installed; "
+            "install what requirements.txt lists"
+        ) from None
 
 
 def scan(room: str, attribute: str) -> list[Any]:
