@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
 
 import psycopg2
 import redis
@@ -67,8 +68,8 @@ class Servers:
     @contextmanager
     def postgres(self) -> Iterator[Database]:
         server = self._postgres_server()
-        name = f"bench_{next(self._names)}"
-        run_sql(server, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)', f'CREATE DATABASE "{name}"')
+        name = f"bench_{uuid4().hex[:12]}"  # others may measure, or test, on the same server
+        run_sql(server, f'CREATE DATABASE "{name}"')
         url = urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
         schema.upgrade(url)
         try:
