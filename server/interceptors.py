@@ -34,11 +34,24 @@ class Streams:
     def __init__(self) -> None:
         self.closing = False
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._writing: set[asyncio.Task[Any]] = set()
 
     def close(self) -> None:
         self.closing = True
-        for task in self._tasks:
+        for task in self._tasks - self._writing:
             task.cancel()
+
+    async def write(self, context: Context, data: bytes) -> None:
+        """Is not cut short by `close`: gRPC takes no status for a call whose first write was abandoned."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._writing.add(task)
+        try:
+            await context.write(data)
+        finally:
+            self._writing.discard(task)
+        if self.closing:
+            raise asyncio.CancelledError
 
     @contextmanager
     def joined(self) -> Iterator[None]:
@@ -73,7 +86,7 @@ def streaming(
             with streams.joined():
                 async with aclosing(call(_parsed(request_type, data), context)) as messages:
                     async for message in messages:
-                        await context.write(_serialized(message))
+                        await streams.write(context, _serialized(message))
         except asyncio.CancelledError:
             if not streams.closing:
                 raise

@@ -135,6 +135,28 @@ async def test_a_stopping_server_ends_its_streams_so_that_callers_come_again() -
     assert [detail.TypeName() for detail in status.details] == ["google.rpc.ErrorInfo", "google.rpc.RetryInfo"]
 
 
+async def test_a_stream_in_the_middle_of_its_first_message_ends_with_its_status_too() -> None:
+    begun = asyncio.Event()
+
+    async def talks(request: pb.SignalExecutionRequest, context: Context) -> AsyncGenerator[Request, None]:
+        begun.set()
+        yield Request(name="more than the caller takes before it reads" * 50_000)
+
+    async def drain() -> None:
+        while await call.read() is not grpc.aio.EOF:
+            pass
+
+    streams = Streams()
+    async with serving(streaming(Request, talks, streams)) as channel:
+        call = follows(channel)
+        await begun.wait()
+        await asyncio.sleep(0)  # now it writes
+        streams.close()
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            await asyncio.wait_for(drain(), 10)
+    assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
 async def test_a_stream_that_fails_says_why() -> None:
     async def fails(request: pb.SignalExecutionRequest, context: Context) -> AsyncGenerator[Request, None]:
         yield Request()
