@@ -107,7 +107,11 @@ def add_task(  # noqa: PLR0913, PLR0917
     timeout: Annotated[float | None, typer.Option(help="Seconds for one attempt.")] = None,
     when: Annotated[str | None, typer.Option(help="A condition: true, false or a template.")] = None,
     on_error: Annotated[str | None, typer.Option(help="fail, continue, or the key of another task.")] = None,
-    executor: Annotated[str | None, typer.Option(help="Where it runs.")] = None,
+    executor: Annotated[str | None, typer.Option(help="Where it runs: asyncio, rq or ray.")] = None,
+    heartbeat_timeout: Annotated[float | None, typer.Option(help="Seconds from one sign of life to the next.")] = None,
+    resources: Annotated[str | None, typer.Option(metavar="JSON", help='For Ray, such as {"num_cpus": 2}.')] = None,
+    concurrency_key: Annotated[str | None, typer.Option(help="A template; equal keys share the limit.")] = None,
+    concurrency_limit: Annotated[int | None, typer.Option(help="Tasks with the same key that run at once.")] = None,
     key: Key = None,
     description: Description = None,
     as_json: Json = False,
@@ -129,6 +133,10 @@ def add_task(  # noqa: PLR0913, PLR0917
         "when": {"true": True, "false": False}.get((when or "").lower(), when),
         "on_error": on_error,
         "executor": executor,
+        "heartbeat_timeout": heartbeat_timeout,
+        "resources": _json("--resources", resources),
+        "concurrency_key": concurrency_key,
+        "concurrency_limit": concurrency_limit,
     }
     workflows.add_task(workflow, task, as_json)
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from api.parameters import spell_cursor
 from engine.clock import rfc3339
 from engine.events import StoredEvent
-from engine.model import DraftTask, ExecutionRow, ExecutionView, Failure, RetryPolicy, TaskRun, Workflow
+from engine.model import DraftTask, ExecutionRow, ExecutionView, Failure, Resources, RetryPolicy, TaskRun, Workflow
 from engine.service import Health, Started
 from engine.states import ExecutionStatus, TaskStatus
 
@@ -37,6 +37,14 @@ class RetryAnswer(msgspec.Struct, frozen=True):
     non_retryable: tuple[str, ...]
 
 
+class ResourcesAnswer(msgspec.Struct, frozen=True):
+    """What an attempt needs of a Ray cluster; `memory` in bytes."""
+
+    num_cpus: float | None
+    num_gpus: float | None
+    memory: int | None
+
+
 class TaskAnswer(msgspec.Struct, frozen=True):
     """A task of a workflow's draft."""
 
@@ -55,6 +63,10 @@ class TaskAnswer(msgspec.Struct, frozen=True):
     timeout: float | None
     executor: str | None
     on_error: str
+    heartbeat_timeout: float | None
+    resources: ResourcesAnswer
+    concurrency_key: str | None
+    concurrency_limit: int
     created_at: Time
     updated_at: Time
 
@@ -70,6 +82,7 @@ class WorkflowAnswer(msgspec.Struct, frozen=True):
     tasks: list[TaskAnswer]
     key: str | None
     dialect: str
+    max_concurrency: int | None
 
 
 class StartedAnswer(msgspec.Struct, frozen=True):
@@ -271,6 +284,7 @@ def _workflow(record: Workflow) -> WorkflowAnswer:
         tasks=[_task(row) for row in record.tasks],
         key=record.key,
         dialect=record.dialect,
+        max_concurrency=record.max_concurrency,
     )
 
 
@@ -291,6 +305,10 @@ def _task(row: DraftTask) -> TaskAnswer:
         timeout=row.timeout,
         executor=row.executor,
         on_error=row.on_error,
+        heartbeat_timeout=row.heartbeat_timeout,
+        resources=_resources(row.resources),
+        concurrency_key=row.concurrency_key,
+        concurrency_limit=row.concurrency_limit,
         created_at=_time(row.created_at),
         updated_at=_time(row.updated_at),
     )
@@ -305,6 +323,10 @@ def _retry(policy: RetryPolicy) -> RetryAnswer:
         policy.jitter,
         policy.non_retryable,
     )
+
+
+def _resources(needs: Resources) -> ResourcesAnswer:
+    return ResourcesAnswer(needs.num_cpus, needs.num_gpus, needs.memory)
 
 
 def _task_run(run: TaskRun) -> TaskRunAnswer:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from engine import limits
-from engine.model import DEFAULT_NAMESPACE, RetryPolicy
+from engine.model import DEFAULT_NAMESPACE, Resources, RetryPolicy
 from engine.ports import NewTask, NewWorkflow
 
 
@@ -76,6 +76,19 @@ Timeout = Annotated[
 ExecutorName = Annotated[
     str, Field(min_length=1, max_length=limits.NAME, description="Where it runs; left out: the default.")
 ]
+HeartbeatTimeout = Annotated[
+    float, Field(gt=0, le=limits.DURATION, description="Seconds from one sign of life of an attempt to the next.")
+]
+ConcurrencyKey = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=limits.TEMPLATE,
+        description="Tasks of this workflow with the same key, a template, share `concurrency_limit`.",
+        examples=["{{input.customer}}"],
+    ),
+]
+Concurrency = Annotated[int, Field(ge=1, le=limits.CONCURRENCY)]
 OnError = Annotated[
     str,
     Field(
@@ -116,12 +129,27 @@ class RetryBody(Strict):
         )
 
 
+class ResourcesBody(Strict):
+    """What an attempt needs of a Ray cluster; `memory` in bytes."""
+
+    num_cpus: Annotated[float, Field(ge=0, le=10_000)] | None = None
+    num_gpus: Annotated[float, Field(ge=0, le=10_000)] | None = None
+    memory: Annotated[int, Field(ge=1, le=2**50)] | None = None
+
+    def needs(self) -> Resources:
+        cpus, gpus = (None if n is None else float(n) for n in (self.num_cpus, self.num_gpus))
+        return Resources(cpus, gpus, self.memory)
+
+
 class WorkflowBody(Strict):
     """A workflow to be created."""
 
     name: Name
     description: Description | None = None
     key: WorkflowKey | None = None
+    max_concurrency: Annotated[
+        Concurrency | None, Field(description="Its tasks that run at once, over all executions and engines.")
+    ] = None
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -130,7 +158,9 @@ class WorkflowBody(Strict):
     )
 
     def new(self) -> NewWorkflow:
-        return NewWorkflow(DEFAULT_NAMESPACE, self.name, self.key, self.description)
+        return NewWorkflow(
+            DEFAULT_NAMESPACE, self.name, self.key, self.description, max_concurrency=self.max_concurrency
+        )
 
 
 class WorkflowChanges(Strict):
@@ -139,6 +169,7 @@ class WorkflowChanges(Strict):
     name: Name = _given()
     description: Description | None = _given()
     key: WorkflowKey | None = _given()
+    max_concurrency: Concurrency | None = _given()
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"description": "Every night at two"}]})
 
@@ -162,6 +193,10 @@ class TaskBody(Strict):
     timeout: Timeout | None = None
     executor: ExecutorName | None = None
     on_error: OnError = "fail"
+    heartbeat_timeout: HeartbeatTimeout | None = None
+    resources: ResourcesBody = ResourcesBody()
+    concurrency_key: ConcurrencyKey | None = None
+    concurrency_limit: Concurrency = 1
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -192,6 +227,10 @@ class TaskBody(Strict):
             timeout=self.timeout,
             executor=self.executor,
             on_error=self.on_error,
+            heartbeat_timeout=self.heartbeat_timeout,
+            resources=self.resources.needs(),
+            concurrency_key=self.concurrency_key,
+            concurrency_limit=self.concurrency_limit,
         )
 
 
@@ -211,6 +250,10 @@ class TaskChanges(Strict):
     timeout: Timeout | None = _given()
     executor: ExecutorName | None = _given()
     on_error: OnError = _given()
+    heartbeat_timeout: HeartbeatTimeout | None = _given()
+    resources: ResourcesBody = _given()
+    concurrency_key: ConcurrencyKey | None = _given()
+    concurrency_limit: Concurrency = _given()
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"order": 2, "retry": {"max_attempts": 3}}]})
 
@@ -218,6 +261,8 @@ class TaskChanges(Strict):
         given: dict[str, Any] = {name: getattr(self, name) for name in self.model_fields_set}
         if "retry" in given:
             given["retry"] = self.retry.policy()
+        if "resources" in given:
+            given["resources"] = self.resources.needs()
         if "depends_on" in given:
             given["depends_on"] = tuple(self.depends_on)
         return given

@@ -40,6 +40,8 @@ def define(database: Database, *types: str, execution_type: str = "sync", parame
         "condition": b"true",
         "retry": b"{}",
         "on_error": "fail",
+        "resources": b"{}",
+        "concurrency_limit": 1,
         **times,
     }
     engine = migration_engine(database.url)

@@ -61,6 +61,10 @@ class Settings(BaseSettings):
     """Seconds without a sign of life after which another process takes over an engine's executions."""
     max_concurrent_tasks: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
     """Tasks that one engine runs at once; more wait for a slot."""
+    executor: str = "asyncio"
+    """Where tasks run that name none: `asyncio` (in the engine), `rq` (workers on Redis) or `ray` (a cluster)."""
+    ray_address: str | None = None
+    """The Ray cluster: `host:6379`, `ray://host:10001` or `auto`. Unset: one of our own on this machine."""
     blocking_threads: Annotated[int, Field(ge=1, le=10_000)] = 32
     """Threads for tasks that block."""
     cache: Literal["auto", "off"] = "auto"

@@ -8,10 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
-import structlog
-
+from bootstrap import tasks
 from bootstrap.settings import Settings
-from egress.client import HttpClient
 from engine import registry
 from engine.caretakers.claims import claims
 from engine.caretakers.inbox import Inbox
@@ -22,13 +20,13 @@ from engine.caretakers.sweep import sweep
 from engine.catalog import Catalog
 from engine.drafts import Drafts
 from engine.library import Library
-from engine.ports import Executor, NodeContext, ResponseCache, Store
+from engine.ports import ResponseCache, Store
 from engine.progress import Progress
 from engine.service import WorkflowService
+from engine.task_ports import Executor, ExecutorOptions
 from engine.views import Views
 from engine.worker import Worker
 
-DEFAULT_EXECUTOR = "asyncio"
 SWITCH_SECONDS = 0.0005
 """How long a busy loop may keep the interpreter from the thread that writes to SQLite; a tenth of Python's default."""
 
@@ -46,11 +44,11 @@ async def open_service(settings: Settings, *, engine: bool) -> AsyncIterator[Wor
         if cache is not None:
             await cache.start()
             stack.push_async_callback(cache.stop)
-        catalog = _catalog()
+        nodes = tasks.catalog()
         library, progress, lag = Library(store), Progress(), LoopLag()
         dialects = {dialect.name: dialect for dialect in registry.scan("definitions", "dialect")}
-        drafts = Drafts(store, library, dialects, catalog, cache)
-        worker = await _open_worker(settings, store, library, progress, catalog, stack) if engine else None
+        drafts = Drafts(store, library, dialects, nodes, cache)
+        worker = await _open_worker(settings, store, library, progress, nodes, stack) if engine else None
         inbox = Inbox(worker) if worker is not None else None
         service = WorkflowService(
             store,
@@ -94,35 +92,34 @@ def _open_cache(settings: Settings, store: Store) -> ResponseCache | None:
     return cache
 
 
-def _catalog() -> Catalog:
-    executors = [name.removesuffix("_executor") for name in registry.names("executors")]
-    return Catalog(registry.scan("nodes", "handler"), executors)
-
-
 async def _open_worker(
-    settings: Settings, store: Store, library: Library, progress: Progress, catalog: Catalog, stack: AsyncExitStack
+    settings: Settings, store: Store, library: Library, progress: Progress, nodes: Catalog, stack: AsyncExitStack
 ) -> Worker:
-    http = await stack.enter_async_context(HttpClient(allow_private=settings.egress_allow_private))
-    context = NodeContext(http, structlog.get_logger("node"))
-    executor: Executor = registry.load("executors", "asyncio_executor", "open_executor")(
-        threads=settings.blocking_threads
+    options = ExecutorOptions(
+        await stack.enter_async_context(tasks.host(settings, nodes)),
+        tasks.open_host,
+        settings.blocking_threads,
+        settings.redis_url,
+        settings.ray_address,
     )
     worker = Worker(
         store,
         library,
-        {executor.name: executor},
-        DEFAULT_EXECUTOR,
+        {name: partial(_open_executor, name, options) for name in nodes.executors()},
+        settings.executor,
         progress,
         holder=f"{socket.gethostname()}:{os.getpid()}",
         lease_seconds=settings.lease_seconds,
         max_tasks=settings.max_concurrent_tasks,
     )
-
-    await executor.start(partial(catalog.run, context=context), catalog.is_blocking, worker.report)
-    stack.push_async_callback(executor.stop)
     await worker.start()
     stack.push_async_callback(worker.stop)
     return worker
+
+
+def _open_executor(name: str, options: ExecutorOptions) -> Executor:
+    executor: Executor = registry.load("executors", f"{name}_executor", "open_executor")(options)
+    return executor
 
 
 @asynccontextmanager

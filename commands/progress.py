@@ -16,6 +16,7 @@ ENDED = frozenset({"completed", "failed", "skipped", "cancelled"})
 STATUSES = {
     "TaskScheduled": "scheduled",
     "TaskStarted": "running",
+    "TaskLost": "scheduled",
     "TaskCompleted": "completed",
     "TaskSleeping": "waiting",
     "TaskAwaiting": "waiting",

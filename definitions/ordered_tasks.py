@@ -27,7 +27,7 @@ class OrderedTasks:
         faults = [fault for row in rows for fault in _faults(row, pointers)]
         if faults:
             raise InvalidWorkflow(faults[0].message, faults=faults)
-        graph = Graph(tuple(map(_task, rows)), tuple(_edges(rows)))
+        graph = Graph(tuple(map(_task, rows)), tuple(_edges(rows)), max_concurrency=draft.max_concurrency)
         presentation = Presentation({row.key: row.name for row in rows}, tuple(row.key for row in rows))
         return Definition(graph, presentation, pointers, "parameters", "depends_on")
 
@@ -42,6 +42,10 @@ def _task(row: DraftTask) -> Task:
         row.timeout,
         row.executor,
         row.on_error,
+        row.heartbeat_timeout,
+        row.resources,
+        row.concurrency_key,
+        row.concurrency_limit,
     )
 
 

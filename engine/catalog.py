@@ -1,7 +1,7 @@
 """The node types of this process: what their configs look like, and how a call is run."""
 
 import re
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -10,7 +10,7 @@ from engine.documents import pointer
 from engine.errors import Fault, TaskError
 from engine.expressions.templates import has_template
 from engine.model import Outcome, TaskCall
-from engine.ports import NodeContext, NodeHandler
+from engine.task_ports import NodeContext, NodeHandler
 
 _PLACE = re.compile(r" - at `\$(.*)`$")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
@@ -57,7 +57,7 @@ class Catalog:
                 faults.extend(_fault(value, fields[name].type, where + pointer(name)))
         return faults
 
-    def run(self, call: TaskCall, context: NodeContext) -> Outcome | Awaitable[Outcome]:
+    def run(self, call: TaskCall, beat: Callable[[], None], context: NodeContext) -> Outcome | Awaitable[Outcome]:
         """One attempt. Raises `TaskError` when the rendered config does not fit."""
         handler = self._handlers.get(call.type)
         if handler is None:
@@ -66,7 +66,7 @@ class Catalog:
             config = msgspec.convert(call.config, handler.shape)
         except msgspec.ValidationError as error:
             raise TaskError(f"config: {error}", type="invalid_config", retryable=False) from None
-        return handler.run(call, config, context)
+        return handler.run(call, config, context.beating(beat))
 
 
 def _fault(value: Any, kind: Any, where: str) -> list[Fault]:

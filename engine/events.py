@@ -20,7 +20,7 @@ class ExecutionStarted(Record, frozen=True):
 
 
 class TakenOver(Record, frozen=True):
-    """Another lease goes on with this execution; attempts that ran inside the old process are lost."""
+    """Another lease goes on with this execution; attempts that ran inside the old process are lost, and suspect."""
 
     lost: tuple[str, ...] = ()
 
@@ -54,6 +54,17 @@ class TaskFailed(Record, frozen=True):
     error: Failure
     retry_in: float | None = None
     elapsed: float = 0.0
+
+
+class TaskLost(Record, frozen=True):
+    """An attempt ended with its process, or its call with a server; the task is scheduled again.
+
+    `suspect`: the process died, perhaps of this task. Two such losses, and the task runs alone.
+    """
+
+    task: str
+    reason: str
+    suspect: bool = True
 
 
 class TaskSleeping(Record, frozen=True):
@@ -124,6 +135,7 @@ Event = (
     | TaskStarted
     | TaskCompleted
     | TaskFailed
+    | TaskLost
     | TaskSleeping
     | TaskAwaiting
     | TaskSkipped

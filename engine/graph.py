@@ -15,7 +15,7 @@ from engine import limits
 from engine.documents import canonical_json, pointer
 from engine.errors import Fault
 from engine.expressions.templates import Template, compile_template
-from engine.model import Edge, Graph, Presentation, Record, RetryPolicy, Task
+from engine.model import Edge, Graph, Presentation, Record, Resources, RetryPolicy, Task
 from engine.ports import Compiled, Definition
 
 ERROR_LABEL = "@error"
@@ -70,6 +70,8 @@ def canonical(graph: Graph) -> bytes:
     """The canonical JSON: defaults omitted, tasks by key, edges sorted and without repetition, format inside."""
     edges = sorted(set(graph.edges), key=lambda edge: (edge.source, edge.target, edge.label is not None, edge.label))
     content: dict[str, Any] = {"format": graph.format}
+    if graph.max_concurrency is not None:
+        content["max_concurrency"] = graph.max_concurrency
     if graph.tasks:
         content["tasks"] = [_task_content(task) for task in sorted(graph.tasks, key=lambda task: task.key)]
     if edges:
@@ -77,13 +79,15 @@ def canonical(graph: Graph) -> bytes:
     return canonical_json(content)
 
 
-_TASK, _RETRY, _EDGE = Task(""), RetryPolicy(), Edge("", "")
+_TASK, _RETRY, _RESOURCES, _EDGE = Task(""), RetryPolicy(), Resources(), Edge("", "")
 
 
 def _task_content(task: Task) -> dict[str, Any]:
     content = _content(task, _TASK)
     if "retry" in content:
         content["retry"] = _content(task.retry, _RETRY)
+    if "resources" in content:
+        content["resources"] = _content(task.resources, _RESOURCES)
     return content
 
 
@@ -177,6 +181,7 @@ def _check_task(task: Task, definition: Definition, nodes: NodeTypes) -> list[Fa
         faults.append(Fault(message, f"{where}/executor", "unknown_executor"))
     if task.timeout is not None and not 0 < task.timeout <= limits.DURATION:
         faults.append(Fault("a timeout is in seconds, above 0 and at most a year", f"{where}/timeout", "out_of_range"))
+    faults.extend(_check_liveness(task, where))
     if isinstance(task.when, str):
         template, bad = compile_template(task.when, f"{where}/when")
         faults.extend(bad)
@@ -191,6 +196,19 @@ def _check_task(task: Task, definition: Definition, nodes: NodeTypes) -> list[Fa
     return faults
 
 
+def _check_liveness(task: Task, where: str) -> list[Fault]:
+    faults: list[Fault] = []
+    if task.heartbeat_timeout is not None and not 0 < task.heartbeat_timeout <= limits.DURATION:
+        message = "a heartbeat_timeout is in seconds, above 0 and at most a year"
+        faults.append(Fault(message, f"{where}/heartbeat_timeout", "out_of_range"))
+    if not 1 <= task.concurrency_limit <= limits.CONCURRENCY:
+        message = f"a concurrency_limit is between 1 and {limits.CONCURRENCY}"
+        faults.append(Fault(message, f"{where}/concurrency_limit", "out_of_range"))
+    if task.concurrency_key is not None:
+        faults.extend(compile_template(task.concurrency_key, f"{where}/concurrency_key")[1])
+    return faults
+
+
 def _check_references(definition: Definition) -> list[Fault]:
     ancestors = _ancestors(definition.graph)
     place = {task.key: i for i, task in enumerate(definition.graph.tasks)}
@@ -199,8 +217,9 @@ def _check_references(definition: Definition) -> list[Fault]:
         where = definition.pointers.get(task.key, "")
         template = compile_template(task.config, f"{where}/{definition.config_field}")[0]
         references = dict(template.references)
-        if isinstance(task.when, str):
-            references |= compile_template(task.when, f"{where}/when")[0].references
+        for field, value in (("when", task.when), ("concurrency_key", task.concurrency_key)):
+            if isinstance(value, str):
+                references |= compile_template(value, f"{where}/{field}")[0].references
         for key, place_of in references.items():
             if key not in place:
                 hint = suggestion(key, place) if len(faults) < HINTS else ""

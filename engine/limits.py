@@ -28,5 +28,7 @@ PAGE = 1000
 """Rows of one list page."""
 IDEMPOTENCY_KEY = 255
 """Characters of an idempotency key."""
+CONCURRENCY = 1_000_000
+"""Tasks that may share a concurrency key or a workflow's bound."""
 LABELS = 32
 """Labels on one execution."""

@@ -35,8 +35,20 @@ class RetryPolicy(Record, frozen=True):
     non_retryable: tuple[str, ...] = ()
 
 
+class Resources(Record, frozen=True):
+    """What an attempt needs of a cluster: cores, accelerators, bytes of memory. Only Ray asks for them."""
+
+    num_cpus: Annotated[float, msgspec.Meta(ge=0, le=10_000)] | None = None
+    num_gpus: Annotated[float, msgspec.Meta(ge=0, le=10_000)] | None = None
+    memory: Annotated[int, msgspec.Meta(ge=1, le=2**50)] | None = None
+
+
 class Task(Record, frozen=True):
-    """A vertex of the graph. `on_error` is `fail`, `continue`, or the key of the task that takes over."""
+    """A vertex of the graph. `on_error` is `fail`, `continue`, or the key of the task that takes over.
+
+    At most `concurrency_limit` tasks of a workflow run at once whose `concurrency_key`, a template, renders to the
+    same text.
+    """
 
     key: str
     type: str = "noop"
@@ -46,6 +58,10 @@ class Task(Record, frozen=True):
     timeout: float | None = None
     executor: str | None = None
     on_error: str = "fail"
+    heartbeat_timeout: float | None = None
+    resources: Resources = Resources()
+    concurrency_key: str | None = None
+    concurrency_limit: int = 1
 
 
 class Edge(Record, frozen=True):
@@ -57,11 +73,15 @@ class Edge(Record, frozen=True):
 
 
 class Graph(Record, frozen=True):
-    """What every dialect parses to. Its canonical JSON has a digest: see `engine.graph.digest`."""
+    """What every dialect parses to. Its canonical JSON has a digest: see `engine.graph.canonical`.
+
+    `max_concurrency` bounds the tasks of the workflow that run at once, over all its executions and engines.
+    """
 
     tasks: tuple[Task, ...] = ()
     edges: tuple[Edge, ...] = ()
     format: int = FORMAT
+    max_concurrency: int | None = None
 
 
 class Presentation(Record, frozen=True):
@@ -89,6 +109,10 @@ class DraftTask(Record, frozen=True, omit_defaults=False):
     timeout: float | None
     executor: str | None
     on_error: str
+    heartbeat_timeout: float | None
+    resources: Resources
+    concurrency_key: str | None
+    concurrency_limit: int
     created_at: float
     updated_at: float
 
@@ -107,6 +131,7 @@ class Workflow(Record, frozen=True, omit_defaults=False):
     created_at: float
     updated_at: float
     tasks: tuple[DraftTask, ...] = ()
+    max_concurrency: int | None = None
 
 
 class WorkflowVersion(Record, frozen=True, omit_defaults=False):
@@ -195,8 +220,9 @@ class ExecutionView(Record, frozen=True, omit_defaults=False):
 class TaskCall(Record, frozen=True):
     """All that an executor needs to run one attempt; plain JSON, so that it can travel.
 
-    `timeout` is seconds from the start of the attempt. `idempotency_key` (`execution/task/iteration`)
-    is the same for every attempt: a node sends it to what it calls.
+    `timeout` is seconds from the start of the attempt, `heartbeat_timeout` seconds from one sign of life to the next.
+    `idempotency_key` (`execution/task/iteration`) is the same for every attempt: a node sends it to what it calls.
+    `alone` calls are suspected of having killed their process: each runs in one of its own.
     """
 
     execution_id: int
@@ -208,6 +234,9 @@ class TaskCall(Record, frozen=True):
     timeout: float | None = None
     executor: str | None = None
     idempotency_key: str = ""
+    heartbeat_timeout: float | None = None
+    resources: Resources = Resources()
+    alone: bool = False
 
 
 class Completed(Record, frozen=True, tag=True):
@@ -243,5 +272,15 @@ class Failed(Record, frozen=True, tag=True):
     retryable: bool = True
 
 
-Result = Completed | Sleep | AwaitSignal | Failed
+class Lost(Record, frozen=True, tag=True):
+    """How an executor reports an attempt of which nobody knows how far it came. Not the handler's failure.
+
+    `suspect`: its process died, perhaps of it; else the call itself was lost, by a server without a memory.
+    """
+
+    reason: str
+    suspect: bool = True
+
+
+Result = Completed | Sleep | AwaitSignal | Failed | Lost
 """What an executor reports for a call."""

@@ -14,7 +14,7 @@ from engine import limits
 from engine.documents import check_value
 from engine.errors import InvalidDocument, MillraceError, TaskError
 from engine.graph import ERROR_LABEL
-from engine.model import AwaitSignal, Completed, Failed, Failure, Outcome, Result, Sleep
+from engine.model import AwaitSignal, Completed, Failed, Failure, Lost, Outcome, Result, Sleep
 
 LAST_MOMENT = 253_402_300_799.0
 """The end of the year 9999: what a time on the wire can say."""
@@ -35,6 +35,8 @@ def record_of(key: str, outcome: Outcome, elapsed: float) -> tuple[ev.Event, ev.
 
 def portable(key: str, result: Result, elapsed: float) -> Result:
     """`result` as plain JSON, fit to travel; what cannot be stored becomes the failure that says why."""
+    if isinstance(result, Lost):
+        return result
     if isinstance(result, Failed):
         return Failed(storable(result.error, key), result.retryable)
     try:
@@ -72,6 +74,11 @@ def _event_of(key: str, outcome: Outcome, elapsed: float) -> ev.Event:
 def storable(error: Failure, task: str) -> Failure:
     """`error` as text that can be encoded, within its bound."""
     return Failure(_text(error.type), _text(error.message), task)
+
+
+def loss_of(key: str, result: Lost) -> ev.TaskLost:
+    """The event that says `result`."""
+    return ev.TaskLost(key, _text(result.reason), result.suspect)
 
 
 def _text(value: Any) -> str:

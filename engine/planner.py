@@ -85,6 +85,22 @@ def next_retry(policy: RetryPolicy, failures: int, error: Failure, retryable: bo
     return interval * (1 + policy.jitter * chance)
 
 
+SUSPECT = 2
+"""Losses of its process after which a task is suspected to be the cause, and runs alone."""
+LOST_ALONE = 5
+"""Further losses, while it ran alone, after which it is given up."""
+
+
+def is_suspect(losses: int) -> bool:
+    """Whether its next attempt must run alone, so that what runs beside it is not blamed."""
+    return losses >= SUSPECT
+
+
+def is_hopeless(losses: int) -> bool:
+    """Whether it has killed its process often enough."""
+    return losses >= SUSPECT + LOST_ALONE
+
+
 def chance() -> float:
     """The only randomness near the planner; its outcome stands in the event."""
     return random.random()

@@ -1,11 +1,11 @@
-"""What the engine asks of its plug-ins. Each port is small; a plug-in is one file that satisfies it.
+"""What the engine asks of stores, dialects and caches; of executors and nodes see `engine.task_ports`.
 
 Records in, records out: no table name, URL or ORM row crosses a port. Every method may raise
 `engine.errors.StoreUnavailable` when its server does not answer; other errors are named where they occur.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
@@ -14,12 +14,10 @@ from engine.events import EventRecord, StoredEvent
 from engine.model import (
     ExecutionRow,
     Graph,
-    Outcome,
     Presentation,
     Record,
-    Result,
+    Resources,
     RetryPolicy,
-    TaskCall,
     Workflow,
     WorkflowVersion,
 )
@@ -142,6 +140,7 @@ class NewWorkflow(Record, frozen=True):
     description: str | None = None
     dialect: str = "ordered_tasks"
     source: bytes | None = None
+    max_concurrency: int | None = None
 
 
 class NewTask(Record, frozen=True):
@@ -163,6 +162,10 @@ class NewTask(Record, frozen=True):
     timeout: float | None = None
     executor: str | None = None
     on_error: str = "fail"
+    heartbeat_timeout: float | None = None
+    resources: Resources = Resources()
+    concurrency_key: str | None = None
+    concurrency_limit: int = 1
 
 
 class Compiled(Record, frozen=True):
@@ -339,80 +342,6 @@ class Store(DraftStore, JournalStore, Protocol):
 
     def notify(self, topic: str, executions: Sequence[int] = ()) -> None:
         """Tells other processes, after the commit, at most once per topic per 5 ms. Never blocks, never raises."""
-        ...
-
-
-# --- executors and nodes --------------------------------------------------------------------------
-
-
-Shape = type[msgspec.Struct]
-"""A struct class: the fields of a config with their types and bounds."""
-
-
-class NodeContext(NamedTuple):
-    """What a node may use of the world; built by bootstrap in every process, workers included."""
-
-    http: Any
-    """The guarded client (`egress.client.HttpClient`)."""
-    log: Any
-    """A structlog logger."""
-
-
-class NodeHandler(Protocol):
-    """WHAT a task does. One file in `nodes/` with a module-level `handler`.
-
-    `shape` is what the rendered config is converted to; its constraints give the faults at save.
-    `run` answers an outcome at once (light work only), or an awaitable of one; with `blocking = True` it is
-    called in a thread. It raises `TaskError` for a failure; any other exception is a retryable failure.
-    """
-
-    shape: ClassVar[Shape]
-    type: ClassVar[str]
-    blocking: ClassVar[bool]
-
-    def run(self, call: TaskCall, config: Any, context: NodeContext) -> Outcome | Awaitable[Outcome]: ...
-
-
-Run = Callable[[TaskCall], Outcome | Awaitable[Outcome]]
-"""Runs a call with the context of this process; comes with `start`, so that an executor imports no node."""
-
-Report = Callable[[TaskCall, Result, float], None]
-"""Takes the result of a call and its elapsed seconds; called in the loop's thread, once per call."""
-
-
-class Executor(Protocol):
-    """WHERE a task runs: a life cycle and one method. Attempts, retries and slots are the engine's."""
-
-    name: ClassVar[str]
-
-    async def start(self, run: Run, is_blocking: Callable[[str], bool], report: Report) -> None:
-        """Raises `ConfigurationError` with the cure when a library or server is missing."""
-        ...
-
-    async def stop(self) -> None:
-        """Cancels what runs in this process; nothing is reported afterwards."""
-        ...
-
-    async def attach(self, calls: Sequence[TaskCall]) -> Sequence[TaskCall]:
-        """After another engine's death: those of `calls` that are known here; they will be reported, as if submitted.
-
-        An executor whose calls die with their engine knows none.
-        """
-        ...
-
-    def submit(self, calls: Sequence[TaskCall]) -> None:
-        """Begins all; never blocks. A result may be reported before this returns."""
-        ...
-
-    def cancel(self, calls: Sequence[TaskCall]) -> None:
-        """Stops what can be stopped; nothing is reported for these calls afterwards."""
-        ...
-
-    def detach(self, calls: Sequence[TaskCall]) -> None:
-        """This engine has to do with them no more, the next owner may `attach`: stops only what nobody could report.
-
-        Nothing is reported for these calls afterwards.
-        """
         ...
 
 

@@ -15,9 +15,9 @@ from engine import events as ev
 from engine import limits
 from engine.errors import TaskError
 from engine.graph import CompiledGraph, Vertex
-from engine.model import Failed, Failure, Result, TaskCall
-from engine.outcomes import record_of, storable
-from engine.planner import chance, next_retry, plan
+from engine.model import Failed, Failure, Lost, Result, TaskCall
+from engine.outcomes import loss_of, record_of, storable
+from engine.planner import LOST_ALONE, chance, is_hopeless, is_suspect, next_retry, plan
 from engine.ports import Append, NewExecution, Park, Signal
 from engine.slots import Slots
 from engine.state import State, TaskState, apply, derived_status, replay, stamp_due
@@ -125,6 +125,9 @@ class Run:
                 self.flying[call.task] = call
         if lost:
             self._say(ev.TakenOver(lost))
+        for key in lost:
+            if is_hopeless(self.state.tasks[key].losses):
+                self._after_loss(key, "the engine that ran it died")
         for key, task in list(self.state.active.items()):
             if task.status is TaskStatus.SCHEDULED:
                 self._queue(key)
@@ -196,6 +199,10 @@ class Run:
             return
         del self.flying[key]
         self._spare += 1
+        if isinstance(result, Lost):
+            self._say(loss_of(key, result))
+            self._after_loss(key, result.reason)
+            return
         if isinstance(result, Failed):
             self._fail(key, result.error, result.retryable, elapsed)
             return
@@ -213,6 +220,15 @@ class Run:
         failures = self.state.tasks[key].failures + 1
         retry_in = next_retry(policy, failures, error, retryable, chance())
         self._say(ev.TaskFailed(key, storable(error, key), retry_in, elapsed))
+
+    def _after_loss(self, key: str, reason: str) -> None:
+        """Another attempt, whatever its retry policy: a lost attempt is not a failed one."""
+        losses = self.state.tasks[key].losses
+        if is_hopeless(losses):
+            message = f"its process died {losses} times, the last {LOST_ALONE} while it ran alone; {reason}"
+            self._say(ev.TaskFailed(key, storable(Failure("process_lost", message, key), key)))
+        else:
+            self._begin_attempt(key)
 
     def _take_signal(self, signal: Signal) -> None:
         self._consumed.append(signal.id)
@@ -314,6 +330,7 @@ class Run:
     def _call(self, vertex: Vertex, attempt: int) -> TaskCall:
         """Templates refer to ancestors only, so the same attempt renders to the same call, here or after a crash."""
         task, number = vertex.task, self.state.execution_id
+        known = self.state.tasks.get(vertex.key)
         return TaskCall(
             number,
             task.key,
@@ -324,6 +341,9 @@ class Run:
             task.timeout,
             task.executor,
             f"{number}/{task.key}/",
+            task.heartbeat_timeout,
+            task.resources,
+            known is not None and is_suspect(known.losses),
         )
 
     def _say(self, event: ev.Event) -> None:

@@ -141,8 +141,9 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901, PLR0912 — one
             state.cancel_reason = event.reason
         case ev.TakenOver():
             for key in event.lost:
-                state.tasks[key].losses += 1
-                state.tasks[key].status = TaskStatus.SCHEDULED
+                _lose(state, key, suspect=True)
+        case ev.TaskLost():
+            _lose(state, event.task, suspect=event.suspect)
         case ev.ExecutionStarted():
             state.input = event.input
             state.ready = dict.fromkeys(state.graph.roots)
@@ -290,6 +291,12 @@ def _skip(state: State, event: ev.TaskSkipped) -> None:
     task = _end(state, event.task, TaskStatus.SKIPPED)
     task.reason = event.reason
     _settle(state, state.graph.by_key[event.task], None, unlabelled=event.reason == "when")
+
+
+def _lose(state: State, key: str, *, suspect: bool) -> None:
+    task = state.tasks[key]
+    task.losses += suspect
+    task.status = TaskStatus.SCHEDULED
 
 
 def _settle(state: State, vertex: Vertex, label: str | None, *, unlabelled: bool = True) -> None:

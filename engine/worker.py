@@ -6,25 +6,27 @@ news is *dirty*; dirty runs without an append in flight are advanced together, o
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import structlog
 
 from engine.dbclock import DatabaseClock
+from engine.dispatch import Dispatch
 from engine.errors import Exhausted, LeaseLost, MillraceError, Refused, StoreUnavailable
 from engine.events import StoredEvent
 from engine.failpoints import hit
 from engine.journal import WriteQueue
 from engine.library import Entry, Library
-from engine.model import ExecutionRow, Failed, Failure, Result, TaskCall
-from engine.ports import WHOLE_HISTORY, Append, Committed, Executor, NewExecution, Park, Signal, Store
+from engine.model import ExecutionRow, Result, TaskCall
+from engine.ports import WHOLE_HISTORY, Append, Committed, NewExecution, Park, Signal, Store
 from engine.progress import Progress
 from engine.runner import Run, Step
 from engine.slots import Slots
 from engine.state import derived_status
 from engine.states import ExecutionStatus
+from engine.task_ports import Executor
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +47,7 @@ class Worker:
         self,
         store: Store,
         library: Library,
-        executors: Mapping[str, Executor],
+        executors: Mapping[str, Callable[[], Executor]],
         default_executor: str,
         progress: Progress,
         *,
@@ -62,8 +64,7 @@ class Worker:
         """Until when (the database's clock) the claims caretaker sleeps: only earlier timers wake it."""
         self.runs: dict[int, Run] = {}
         self._library = library
-        self._executors = executors
-        self._default = default_executor
+        self._dispatch = Dispatch(executors, default_executor, self.report)
         self._progress = progress
         self._holder = holder
         self._slots = Slots(max_tasks)
@@ -81,7 +82,8 @@ class Worker:
     # --- life cycle ---
 
     async def start(self) -> None:
-        """Takes a lease and begins to commit."""
+        """Takes a lease and begins to commit. Raises `ConfigurationError` when the default executor cannot start."""
+        await self._dispatch.start()
         self.lease = await self.store.acquire_lease(self._holder, self.lease_seconds)
         self._queue.start(self.lease)
         self.wake_claims.set()
@@ -98,6 +100,7 @@ class Worker:
             await self.store.release_lease(self.lease)
         except MillraceError as error:
             log.warning("lease not released; it will expire", lease=self.lease, error=str(error))
+        await self._dispatch.stop()
 
     def _on_lost(self) -> None:
         if self._recovering is None and not self._stopping:
@@ -122,7 +125,7 @@ class Worker:
 
     def _drop_all(self) -> None:
         for run in list(self.runs.values()):
-            self._detach(list(run.drop()))
+            self._dispatch.detach(list(run.drop()))
         self.runs.clear()
         self._dirty.clear()
 
@@ -192,7 +195,7 @@ class Worker:
         try:
             # read after they are in memory: a signal that comes later is told to a run that is there
             inbox = await self.store.inbox(lease, [row.id for row in rows])
-            await self._resume(runs)
+            self._resume([run for run in runs if not run.dropped])
         except BaseException:
             for run in runs:
                 run.drop()
@@ -200,26 +203,14 @@ class Worker:
             raise
         self.take_signals(inbox)
 
-    async def _resume(self, runs: Sequence[Run]) -> None:
-        """Asks the executors which of the attempts that the journal says run they still know."""
+    def _resume(self, runs: Sequence[Run]) -> None:
+        """Asks the executors which of the attempts that the journal says run they may still know."""
         running = {run.state.execution_id: run.running() for run in runs}
-        calls = [call for mine in running.values() for call in mine]
-        try:
-            known = await self._attached(calls)
-        except BaseException:
-            self._detach(calls)
-            raise
+        known = {id(call) for call in self._dispatch.attach([call for mine in running.values() for call in mine])}
         for run in runs:
             run.committing = False
-            if not run.dropped:
-                run.resume(running[run.state.execution_id], known)
-                self._mark(run)
-
-    async def _attached(self, calls: Sequence[TaskCall]) -> set[int]:
-        known: set[int] = set()
-        for executor, mine in self._by_executor(calls):
-            known.update(id(call) for call in await executor.attach(mine))
-        return known
+            run.resume(running[run.state.execution_id], known)
+            self._mark(run)
 
     def _admit(self, row: ExecutionRow, entries: Mapping[int, Entry], history: list[StoredEvent], now: float) -> None:
         """One that cannot be read harms no other; it stays ours, and untouched, until this lease ends."""
@@ -319,7 +310,7 @@ class Worker:
         """What a durable step lets happen."""
         self._news.append(step.append.execution_id)
         if step.cancels:
-            self._cancel(step.cancels)
+            self._dispatch.cancel(step.cancels)
         if step.ended:
             self._ended.append(step.append.execution_id)
         if step.ended or step.parked:
@@ -333,7 +324,9 @@ class Worker:
             return
         run.committed(step, at)
         if step.calls:
-            self._submit(step.calls)
+            hit("dispatch.before")
+            self._dispatch.submit(step.calls)
+            hit("dispatch.after")
         if run.has_news:
             self._mark(run)
         else:
@@ -346,44 +339,10 @@ class Worker:
         if min((due for due in dues if due is not None), default=math.inf) < self.next_look:
             self.wake_claims.set()
 
-    def _submit(self, calls: list[TaskCall]) -> None:
-        hit("dispatch.before")
-        first = calls[0].executor
-        if all(call.executor == first for call in calls):
-            self._submit_to(first, calls)
-        else:
-            for name in {call.executor for call in calls}:
-                self._submit_to(name, [call for call in calls if call.executor == name])
-        hit("dispatch.after")
-
-    def _submit_to(self, name: str | None, calls: list[TaskCall]) -> None:
-        executor = self._executors.get(name or self._default)
-        if executor is not None:
-            executor.submit(calls)
-            return
-        for call in calls:
-            error = Failure("unknown_executor", f"this engine runs no executor {name!r}", call.task)
-            self.report(call, Failed(error, retryable=False), 0.0)
-
-    def _cancel(self, calls: Sequence[TaskCall]) -> None:
-        for executor, mine in self._by_executor(calls):
-            executor.cancel(mine)
-
-    def _detach(self, calls: Sequence[TaskCall]) -> None:
-        """What runs elsewhere goes on for the next owner, who may be this engine."""
-        for executor, mine in self._by_executor(calls):
-            executor.detach(mine)
-
-    def _by_executor(self, calls: Sequence[TaskCall]) -> Iterator[tuple[Executor, list[TaskCall]]]:
-        for name in {call.executor for call in calls}:
-            executor = self._executors.get(name or self._default)
-            if executor is not None:
-                yield executor, [call for call in calls if call.executor == name]
-
     def _refused(self, run: Run, append: Append, error: MillraceError) -> None:
         """Our memory is not what the journal says: forget it, and read again what is still ours."""
         if isinstance(error, LeaseLost) or append.start is not None:
-            self._detach(list(run.drop()))
+            self._dispatch.detach(list(run.drop()))
             self._forget(run)
         else:
             self._restart(run, error)
@@ -392,7 +351,7 @@ class Worker:
         """Forgets the execution and reads it again if it is still ours."""
         execution_id = run.state.execution_id
         log.error("execution is read again from its journal", execution=execution_id, exc_info=error)
-        self._detach(list(run.drop()))
+        self._dispatch.detach(list(run.drop()))
         self._forget(run)
         self.unsure = True
         self.wake_claims.set()

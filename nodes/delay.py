@@ -8,7 +8,7 @@ from engine import limits
 from engine.clock import parse_rfc3339
 from engine.errors import Invalid, TaskError
 from engine.model import Outcome, Sleep, TaskCall
-from engine.ports import NodeContext, Shape
+from engine.task_ports import NodeContext, Shape
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=limits.DURATION)]
 

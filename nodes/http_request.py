@@ -8,7 +8,7 @@ from egress.client import MAX_BODY, Answer, EgressError, shown
 from engine.documents import decode_json
 from engine.errors import MillraceError, TaskError
 from engine.model import Completed, Outcome, TaskCall
-from engine.ports import NodeContext, Shape
+from engine.task_ports import NodeContext, Shape
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 Status = Annotated[int, msgspec.Meta(ge=100, le=599)]

@@ -8,7 +8,7 @@ import msgspec
 
 from engine import limits
 from engine.model import Completed, Outcome, TaskCall
-from engine.ports import NodeContext, Shape
+from engine.task_ports import NodeContext, Shape
 
 
 class Config(msgspec.Struct):

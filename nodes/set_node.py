@@ -5,7 +5,7 @@ from typing import ClassVar
 import msgspec
 
 from engine.model import Completed, Outcome, TaskCall
-from engine.ports import NodeContext, Shape
+from engine.task_ports import NodeContext, Shape
 
 
 class Config(msgspec.Struct):

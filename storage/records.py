@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Row
 
-from engine.model import DraftTask, ExecutionRow, RetryPolicy, Workflow, WorkflowVersion
+from engine.model import DraftTask, ExecutionRow, Resources, RetryPolicy, Workflow, WorkflowVersion
 from engine.ports import NewTask
 from engine.states import ExecutionStatus
 
@@ -17,7 +17,15 @@ _keys = msgspec.json.Decoder(tuple[str, ...]).decode
 _labels = msgspec.json.Decoder(dict[str, str]).decode
 _any = msgspec.json.Decoder().decode
 
-_JSON_COLUMNS = {"parameters": "parameters", "depends_on": "depends_on", "when": "condition", "retry": "retry"}
+_resources = msgspec.json.Decoder(Resources).decode
+
+_JSON_COLUMNS = {
+    "parameters": "parameters",
+    "depends_on": "depends_on",
+    "when": "condition",
+    "retry": "retry",
+    "resources": "resources",
+}
 
 
 def workflow_record(row: Row[Any], tasks: tuple[DraftTask, ...] = ()) -> Workflow:
@@ -34,6 +42,7 @@ def workflow_record(row: Row[Any], tasks: tuple[DraftTask, ...] = ()) -> Workflo
         row.created_at,
         row.updated_at,
         tasks,
+        row.max_concurrency,
     )
 
 
@@ -53,11 +62,16 @@ TASK_COLUMNS = (
     "timeout",
     "executor",
     "on_error",
+    "heartbeat_timeout",
+    "resources",
+    "concurrency_key",
+    "concurrency_limit",
     "created_at",
     "updated_at",
 )
 """In the order of the fields of `DraftTask`."""
 _JSON = slice(TASK_COLUMNS.index("parameters"), TASK_COLUMNS.index("timeout"))
+_RESOURCES = TASK_COLUMNS.index("resources")
 
 
 def task_record(row: Sequence[Any]) -> DraftTask:
@@ -65,12 +79,18 @@ def task_record(row: Sequence[Any]) -> DraftTask:
     values = list(row)
     parameters, depends_on, condition, retry = (bytes(data) for data in values[_JSON])
     values[_JSON] = _any(parameters), _keys(depends_on), _any(condition), _policy(retry)
+    values[_RESOURCES] = _needs(bytes(values[_RESOURCES]))
     return DraftTask(*values)
 
 
 @lru_cache(maxsize=256)
 def _policy(data: bytes) -> RetryPolicy:
     return _retry(data)
+
+
+@lru_cache(maxsize=256)
+def _needs(data: bytes) -> Resources:
+    return _resources(data)
 
 
 def task_values(fields: Mapping[str, Any]) -> dict[str, Any]:

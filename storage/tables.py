@@ -85,6 +85,7 @@ class WorkflowTable(Base, table=True):
     revision: int = _number(BigInteger, 1)
     compiled_revision: int | None = _column(BigInteger, null=True)
     compiled_version: int | None = _column(BigInteger, null=True)
+    max_concurrency: int | None = _column(Integer, null=True)
     created_at: float = _column(Instant)
     updated_at: float = _column(Instant)
     archived_at: float | None = _column(Instant, null=True)
@@ -115,6 +116,10 @@ class TaskTable(Base, table=True):
     timeout: float | None = _column(Float, null=True)
     executor: str | None = _column(Text, null=True)
     on_error: str = _column(Text)
+    heartbeat_timeout: float | None = _column(Float, null=True)
+    resources: bytes = _column(LargeBinary)
+    concurrency_key: str | None = _column(Text, null=True)
+    concurrency_limit: int = _column(Integer)
     created_at: float = _column(Instant)
     updated_at: float = _column(Instant)
 

@@ -12,10 +12,10 @@ import pytest
 from engine import registry
 from engine.errors import TaskError
 from engine.model import AwaitSignal, Completed, Failed, Failure, Outcome, Result, Sleep, TaskCall
-from engine.ports import Executor
+from engine.task_ports import Executor, ExecutorOptions, Host
+from tests.unit.engine.harness import open_nothing
 
-OPTIONS: dict[str, dict[str, Any]] = {"asyncio_executor": {"threads": 4}}
-"""How each executor of the room is opened here."""
+EXECUTORS = ("asyncio_executor",)
 KINDS = ("light", "async", "blocking")
 """How a handler may work: at once, awaiting, or in a thread."""
 
@@ -25,15 +25,20 @@ Handler = Callable[[TaskCall], Outcome | Awaitable[Outcome]]
 class Bench:
     """An executor that runs our handlers and reports to us."""
 
-    def __init__(self, executor: Executor) -> None:
-        self.executor = executor
+    def __init__(self, name: str) -> None:
+        host = Host(self._run, lambda kind: kind in self.blocking)
+        options = ExecutorOptions(host, open_nothing, threads=4)
+        self.executor: Executor = registry.load("executors", name, "open_executor")(options)
         self.handlers: dict[str, Handler] = {}
         self.blocking: set[str] = set()
         self.reports: list[tuple[TaskCall, Result, float]] = []
         self.threads: set[int] = set()
 
     async def start(self) -> None:
-        await self.executor.start(lambda call: self.handlers[call.type](call), self.blocking.__contains__, self._report)
+        await self.executor.start(self._report)
+
+    def _run(self, call: TaskCall, beat: Callable[[], None]) -> Outcome | Awaitable[Outcome]:
+        return self.handlers[call.type](call)
 
     def _report(self, call: TaskCall, result: Result, elapsed: float) -> None:
         self.reports.append((call, result, elapsed))
@@ -69,18 +74,17 @@ class Bench:
 
 
 def test_every_executor_of_the_room_is_here() -> None:
-    assert set(registry.names("executors")) == set(OPTIONS)
+    assert set(registry.names("executors")) == set(EXECUTORS)
 
 
-@pytest.fixture(params=sorted(OPTIONS))
+@pytest.fixture(params=EXECUTORS)
 async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
     name = request.param
-    executor = registry.load("executors", name, "open_executor")(**OPTIONS[name])
-    assert executor.name == name.removesuffix("_executor")
-    bench = Bench(executor)
+    bench = Bench(name)
+    assert bench.executor.name == name.removesuffix("_executor")
     await bench.start()
     yield bench
-    await executor.stop()
+    await bench.executor.stop()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -401,4 +405,4 @@ async def test_stopping_cancels_what_runs_and_reports_nothing(bench: Bench) -> N
 
 
 async def test_what_it_does_not_know_is_not_attached(bench: Bench) -> None:
-    assert list(await bench.executor.attach([TaskCall(1, "a", "light", {})])) == []
+    assert list(bench.executor.attach([TaskCall(1, "a", "light", {})])) == []

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from definitions.ordered_tasks import dialect
 from engine.errors import InvalidWorkflow
 from engine.graph import ERROR_LABEL, CompiledGraph, canonical, find_cycle
-from engine.model import DraftTask, Edge, Graph, RetryPolicy, Task, Workflow
+from engine.model import DraftTask, Edge, Graph, Resources, RetryPolicy, Task, Workflow
 
 
 def row(number: int, key: str, order: int = 0, kind: str = "sync", **fields: Any) -> DraftTask:
@@ -29,6 +29,10 @@ def row(number: int, key: str, order: int = 0, kind: str = "sync", **fields: Any
         "timeout": None,
         "executor": None,
         "on_error": "fail",
+        "heartbeat_timeout": None,
+        "resources": Resources(),
+        "concurrency_key": None,
+        "concurrency_limit": 1,
         "created_at": 0.0,
         "updated_at": 0.0,
     }

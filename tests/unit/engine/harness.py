@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,17 @@ from engine.model import Completed, Edge, ExecutionRow, Graph, Outcome, Presenta
 from engine.ports import Committed, Definition, NewExecution, NewWorkflow, Signal, Store
 from engine.progress import Progress
 from engine.states import ExecutionStatus, is_terminal
+from engine.task_ports import ExecutorOptions, Host
 from engine.worker import Worker
 from executors.asyncio_executor import AsyncioExecutor
 from storage.sqlite import SQLiteStore
 from tests.stores import sql
+
+
+def open_nothing() -> AbstractAsyncContextManager[Host]:
+    """For executors that start no process."""
+    raise AssertionError("no other process is needed here")
+
 
 Handler = Callable[[TaskCall], Outcome | Awaitable[Outcome]]
 
@@ -39,18 +46,18 @@ class Engine:
     async def __aenter__(self) -> "Engine":
         await self.store.open()
         self.library = Library(self.store)
-        self.executor = AsyncioExecutor(4)
+        host = Host(self._run, lambda kind: kind.startswith("blocking"))
+        options = ExecutorOptions(host, open_nothing, threads=4)
         self.worker = Worker(
             self.store,
             self.library,
-            {"asyncio": self.executor},
+            {"asyncio": partial(AsyncioExecutor, options)},
             "asyncio",
             Progress(),
             holder="test",
             lease_seconds=60,
             max_tasks=self.slots,
         )
-        await self.executor.start(self._run, lambda kind: kind.startswith("blocking"), self.worker.report)
         await self.worker.start()
         self.inbox = Inbox(self.worker)
         duties: dict[str, Duty] = {"claims": partial(claims, self.worker), "inbox": self.inbox.round}
@@ -62,10 +69,9 @@ class Engine:
             task.cancel()
         await asyncio.gather(*self._caretakers, return_exceptions=True)
         await self.worker.stop()
-        await self.executor.stop()
         await self.store.close()
 
-    def _run(self, call: TaskCall) -> Outcome | Awaitable[Outcome]:
+    def _run(self, call: TaskCall, beat: Callable[[], None]) -> Outcome | Awaitable[Outcome]:
         self.ran.append((call.task, call.attempt))
         return self.handlers[call.type](call)
 

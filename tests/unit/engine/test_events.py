@@ -27,6 +27,7 @@ FIELDS: dict[Any, st.SearchStrategy[Any]] = {
     float: NUMBER,
     float | None: st.none() | NUMBER,
     int: st.integers(0, 2**53),
+    bool: st.booleans(),
     Any: ANY,
     Failure: st.builds(Failure, TEXT, TEXT, st.none() | TEXT),
     tuple[str, ...]: st.lists(TEXT, max_size=3).map(tuple),
@@ -50,7 +51,7 @@ def test_an_event_comes_back(kind: type[ev.Event], data: st.DataObject) -> None:
 
 
 def test_the_vocabulary_is_closed() -> None:
-    assert len({kind.__name__ for kind in TYPES}) == len(TYPES) == 15
+    assert len({kind.__name__ for kind in TYPES}) == len(TYPES) == 16
     assert set(ev.TERMINAL_EVENTS) <= set(TYPES)
 
 
@@ -65,6 +66,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "TaskStarted": {"attempt": 1},
     "TaskCompleted": {"output": None, "label": None, "elapsed": 0.0},
     "TaskFailed": {"retry_in": None, "elapsed": 0.0},
+    "TaskLost": {"suspect": True},
     "TaskSleeping": {"seconds": 0.0, "until": None, "output": None},
     "TaskAwaiting": {"timeout": None},
     "TaskSkipped": {"reason": "not_taken"},

@@ -20,7 +20,7 @@ from engine.state import State, TaskState, apply, replay
 from engine.states import TASK_MOVES, TaskStatus
 
 FOLDER = Path(__file__).parents[2] / "golden"
-FILES = {"v1.jsonl": "4ab4152c30020e02c595a00559a1a5e5dbc64ad5eadbe7774a36616df9a5baae"}
+FILES = {"v1.jsonl": "13ceae4e7027c8d6b4e9d4e75af5da21fda1a506734f7edc832b6d1a9c2f0218"}
 
 
 @pytest.fixture(params=sorted(FILES))

@@ -319,14 +319,14 @@ class Outside:
         self.refuses = False
 
     def serve(self, engine: Engine) -> None:
-        engine.worker._executors = {"outside": self, **engine.worker._executors}
+        engine.worker._dispatch._ready["outside"] = self
         self._report = engine.worker.report
 
-    async def start(self, run: object, is_blocking: object, report: object) -> None: ...
+    async def start(self, report: object) -> None: ...
 
     async def stop(self) -> None: ...
 
-    async def attach(self, calls: Sequence[TaskCall]) -> Sequence[TaskCall]:
+    def attach(self, calls: Sequence[TaskCall]) -> Sequence[TaskCall]:
         if self.refuses:
             self.refuses = False
             raise OSError("not now")

@@ -6,20 +6,27 @@ from collections.abc import Awaitable
 import pytest
 
 from engine.model import Completed, Failed, Outcome, Result, TaskCall
-from executors import asyncio_executor
+from engine.task_ports import ExecutorOptions, Host, Run
+from executors import _attempts
 from executors.asyncio_executor import AsyncioExecutor
+from tests.unit.engine.harness import open_nothing
+
+
+def options(run: Run) -> ExecutorOptions:
+    return ExecutorOptions(Host(run, lambda kind: False), open_nothing, threads=1)
+
 
 CALL = TaskCall(1, "a", "work", {})
 
 
 async def started(work: Awaitable[Outcome], reports: list[Result]) -> AsyncioExecutor:
-    executor = AsyncioExecutor(1)
-    await executor.start(lambda call: work, lambda kind: False, lambda call, result, elapsed: reports.append(result))
+    executor = AsyncioExecutor(options(lambda call, beat: work))
+    await executor.start(lambda call, result, elapsed: reports.append(result))
     return executor
 
 
 async def test_a_handler_that_ignores_its_end_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asyncio_executor, "STOP_SECONDS", 0.02)
+    monkeypatch.setattr(_attempts, "STOP_SECONDS", 0.02)
     over = asyncio.Event()
 
     async def stubborn() -> Outcome:
@@ -53,4 +60,4 @@ async def test_a_future_that_others_cancel_is_a_failure() -> None:
 
 
 async def test_an_executor_that_never_ran_stops() -> None:
-    await AsyncioExecutor(1).stop()
+    await AsyncioExecutor(options(lambda call, beat: Completed())).stop()

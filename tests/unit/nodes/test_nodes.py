@@ -11,7 +11,7 @@ from engine import limits, registry
 from engine.catalog import Catalog
 from engine.errors import TaskError
 from engine.model import Completed, Outcome, Sleep, TaskCall
-from engine.ports import NodeContext, NodeHandler
+from engine.task_ports import NodeContext, NodeHandler
 from tests.unit.egress.web import Site, raw, site
 
 HANDLERS: list[NodeHandler] = registry.scan("nodes", "handler")
@@ -32,7 +32,7 @@ async def here() -> AsyncIterator[Site]:
 
 async def run(kind: str, config: dict[str, Any], context: NodeContext | None = None) -> Outcome:
     call = TaskCall(7, "a", kind, config, idempotency_key="7/a/")
-    outcome = CATALOG.run(call, context or NodeContext(None, None))
+    outcome = CATALOG.run(call, lambda: None, context or NodeContext(None, None))
     if inspect.isawaitable(outcome):
         return await outcome
     assert isinstance(outcome, Completed | Sleep)

@@ -4,14 +4,16 @@ from typing import Any
 
 import msgspec
 
-from engine.model import DraftTask, RetryPolicy, Workflow
+from engine.model import DraftTask, Workflow
 from storage.draft_cache import DraftCache
+from storage.records import task_record
+
+REST = (None, None, "fail", None, b"{}", None, 1, 0.0, 0.0)
 
 
 def tasks(*ids: int) -> tuple[DraftTask, ...]:
     return tuple(
-        DraftTask(n, 1, f"t{n}", "t", None, n, "sync", None, {}, (), True, RetryPolicy(), None, None, "fail", 0.0, 0.0)
-        for n in ids
+        task_record((n, 1, f"t{n}", "t", None, n, "sync", None, b"{}", b"[]", b"true", b"{}", *REST)) for n in ids
     )
 
 

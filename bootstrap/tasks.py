@@ -1,0 +1,34 @@
+"""Running tasks, in an engine or in a worker that has no database: node types, and what they may use of the world."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import structlog
+
+from bootstrap.settings import Settings, load_settings
+from egress.client import HttpClient
+from engine import registry
+from engine.catalog import Catalog
+from engine.task_ports import Host, NodeContext
+
+
+def catalog() -> Catalog:
+    """The node types and executors of this installation."""
+    executors = [name.removesuffix("_executor") for name in registry.names("executors")]
+    return Catalog(registry.scan("nodes", "handler"), executors)
+
+
+@asynccontextmanager
+async def open_host() -> AsyncIterator[Host]:
+    """For a process of its own: settings from its environment."""
+    async with host(load_settings(), catalog()) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def host(settings: Settings, nodes: Catalog) -> AsyncIterator[Host]:
+    """Runs calls of `nodes` with a context of this process."""
+    async with HttpClient(allow_private=settings.egress_allow_private) as http:
+        context = NodeContext(http, structlog.get_logger("node"))
+        yield Host(partial(nodes.run, context=context), nodes.is_blocking)

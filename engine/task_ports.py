@@ -1,0 +1,122 @@
+"""What the engine asks of executors (WHERE a task runs) and of nodes (WHAT a task does).
+
+Each is one file in its room that satisfies one small port.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import msgspec
+
+from engine.model import Outcome, Result, TaskCall
+
+Shape = type[msgspec.Struct]
+"""A struct class: the fields of a config with their types and bounds."""
+
+
+class NodeContext(NamedTuple):
+    """What a node may use of the world; built by bootstrap in every process, workers included."""
+
+    http: Any
+    """The guarded client (`egress.client.HttpClient`)."""
+    log: Any
+    """A structlog logger."""
+    heartbeat: Callable[[], None] = lambda: None
+    """Says that this attempt is alive, for its `heartbeat_timeout`; cheap, from any thread."""
+
+    def beating(self, beat: Callable[[], None]) -> "NodeContext":
+        """The same world for one attempt."""
+        return NodeContext(self.http, self.log, beat)
+
+
+class NodeHandler(Protocol):
+    """WHAT a task does. One file in `nodes/` with a module-level `handler`.
+
+    `shape` is what the rendered config is converted to; its constraints give the faults at save.
+    `run` answers an outcome at once (light work only), or an awaitable of one; with `blocking = True` it is
+    called in a thread. It raises `TaskError` for a failure; any other exception is a retryable failure.
+    """
+
+    shape: ClassVar[Shape]
+    type: ClassVar[str]
+    blocking: ClassVar[bool]
+
+    def run(self, call: TaskCall, config: Any, context: NodeContext) -> Outcome | Awaitable[Outcome]: ...
+
+
+Run = Callable[[TaskCall, Callable[[], None]], Outcome | Awaitable[Outcome]]
+"""Runs a call with the context of this process; the second argument is what the handler's `heartbeat` calls."""
+
+
+class Host(NamedTuple):
+    """What a process needs to run calls, so that an executor imports no node."""
+
+    run: Run
+    is_blocking: Callable[[str], bool]
+    """Whether a node type must run in a thread."""
+
+
+OpenHost = Callable[[], AbstractAsyncContextManager[Host]]
+"""Opens a host in any process, from its environment: a function of a module, so that it travels by name."""
+
+
+class ExecutorOptions(NamedTuple):
+    """What an executor may need to know of this process; each takes what concerns it."""
+
+    host: Host
+    """To run calls in this process."""
+    open_host: OpenHost
+    """To run calls in another one."""
+    threads: int
+    """For blocking handlers."""
+    redis_url: str | None = None
+    ray_address: str | None = None
+    """None: a Ray of our own, on this machine."""
+    installation: str = "millrace"
+    """Tells the calls of one installation from those of another on the same server."""
+
+
+Report = Callable[[TaskCall, Result, float], None]
+"""Takes the result of a call and its elapsed seconds; called in the loop's thread, once per call."""
+
+
+class Executor(Protocol):
+    """WHERE a task runs: a life cycle and one method. Attempts, retries and slots are the engine's.
+
+    One file in `executors/` with a module-level `open_executor(options: ExecutorOptions) -> Executor`. Each call is
+    reported once: with an outcome, `Failed` (the handler raised, or timed out), or `Lost` (its process died).
+    """
+
+    name: ClassVar[str]
+
+    async def start(self, report: Report) -> None:
+        """Raises `ConfigurationError` with the cure when a library is missing or a server cannot be reached."""
+        ...
+
+    async def stop(self) -> None:
+        """Cancels what runs in this process; nothing is reported afterwards."""
+        ...
+
+    def attach(self, calls: Sequence[TaskCall]) -> Sequence[TaskCall]:
+        """After another engine's death: those of `calls` that may still run here; they are reported as if submitted.
+
+        One that turns out to be unknown is reported as `Lost`, so that an unreachable server delays only its own
+        calls. An executor whose calls die with their engine answers none.
+        """
+        ...
+
+    def submit(self, calls: Sequence[TaskCall]) -> None:
+        """Begins all; never blocks. A result may be reported before this returns."""
+        ...
+
+    def cancel(self, calls: Sequence[TaskCall]) -> None:
+        """Stops what can be stopped; nothing is reported for these calls afterwards."""
+        ...
+
+    def detach(self, calls: Sequence[TaskCall]) -> None:
+        """This engine has to do with them no more, the next owner may `attach`: stops only what nobody could report.
+
+        Nothing is reported for these calls afterwards.
+        """
+        ...
