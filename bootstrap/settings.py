@@ -1,5 +1,6 @@
 """What a process is told by its environment (or `.env`). Each field is the variable of the same name in capitals."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -65,6 +66,8 @@ class Settings(BaseSettings):
     """Where tasks run that name none: `asyncio` (in the engine), `rq` (workers on Redis) or `ray` (a cluster)."""
     ray_address: str | None = None
     """The Ray cluster: `host:6379`, `ray://host:10001` or `auto`. Unset: one of our own on this machine."""
+    nodes_dir: Path | None = None
+    """A folder with node types of your own, one file each; every engine and worker needs it."""
     blocking_threads: Annotated[int, Field(ge=1, le=10_000)] = 32
     """Threads for tasks that block."""
     cache: Literal["auto", "off"] = "auto"

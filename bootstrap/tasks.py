@@ -6,6 +6,7 @@ from functools import partial
 
 import structlog
 
+from bootstrap.alone import run_alone
 from bootstrap.settings import Settings, load_settings
 from egress.client import HttpClient
 from engine import registry
@@ -13,8 +14,10 @@ from engine.catalog import Catalog
 from engine.task_ports import Host, NodeContext
 
 
-def catalog() -> Catalog:
+def catalog(settings: Settings) -> Catalog:
     """The node types and executors of this installation."""
+    if settings.nodes_dir is not None:
+        registry.extend("nodes", settings.nodes_dir)
     executors = [name.removesuffix("_executor") for name in registry.names("executors")]
     return Catalog(registry.scan("nodes", "handler"), executors)
 
@@ -22,7 +25,8 @@ def catalog() -> Catalog:
 @asynccontextmanager
 async def open_host() -> AsyncIterator[Host]:
     """For a process of its own: settings from its environment."""
-    async with host(load_settings(), catalog()) as opened:
+    settings = load_settings()
+    async with host(settings, catalog(settings)) as opened:
         yield opened
 
 
@@ -31,4 +35,4 @@ async def host(settings: Settings, nodes: Catalog) -> AsyncIterator[Host]:
     """Runs calls of `nodes` with a context of this process."""
     async with HttpClient(allow_private=settings.egress_allow_private) as http:
         context = NodeContext(http, structlog.get_logger("node"))
-        yield Host(partial(nodes.run, context=context), nodes.is_blocking)
+        yield Host(partial(nodes.run, context=context), nodes.is_blocking, partial(run_alone, open_host))

@@ -44,7 +44,7 @@ async def open_service(settings: Settings, *, engine: bool) -> AsyncIterator[Wor
         if cache is not None:
             await cache.start()
             stack.push_async_callback(cache.stop)
-        nodes = tasks.catalog()
+        nodes = tasks.catalog(settings)
         library, progress, lag = Library(store), Progress(), LoopLag()
         dialects = {dialect.name: dialect for dialect in registry.scan("definitions", "dialect")}
         drafts = Drafts(store, library, dialects, nodes, cache)

@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from pathlib import Path
 from typing import Any
 
 from engine.errors import ConfigurationError
@@ -24,6 +25,21 @@ def load(room: str, module: str, attribute: str) -> Any:
             f"{room}/{module}.py needs the Python package {error.name}, which is not installed; "
             "install what requirements.txt lists"
         ) from None
+
+
+def extend(room: str, folder: Path) -> None:
+    """Lets the files of `folder` be found as if they stood in the room. Raises `ConfigurationError`."""
+    if not folder.is_dir():
+        raise ConfigurationError(f"there is no folder {folder}; it should hold more files for {room}/")
+    paths = importlib.import_module(room).__path__
+    if str(folder.resolve()) not in paths:
+        paths.append(str(folder.resolve()))
+
+
+def resolve(name: str) -> Any:
+    """What `module:attribute` names."""
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def scan(room: str, attribute: str) -> list[Any]:

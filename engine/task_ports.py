@@ -55,6 +55,8 @@ class Host(NamedTuple):
     run: Run
     is_blocking: Callable[[str], bool]
     """Whether a node type must run in a thread."""
+    run_alone: Callable[[TaskCall], Awaitable[Result]] | None = None
+    """Runs a suspect in a process of its own; None: this is one."""
 
 
 OpenHost = Callable[[], AbstractAsyncContextManager[Host]]

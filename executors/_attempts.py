@@ -18,6 +18,8 @@ STOP_SECONDS = 5.0
 """How long `stop` waits for handlers that were cancelled; one that ignores it is left behind."""
 TEXT = 10_000
 """Characters of an error that are reported."""
+START_ALONE = 30.0
+"""Seconds that a process for one call may take to start, beyond the timeout that it watches itself."""
 _FAILURES = (Exception, SystemExit)
 """What a handler may raise without harm to the process."""
 
@@ -31,9 +33,10 @@ class Attempts:
     def __init__(self, host: Host, report: Report, threads: int) -> None:
         self._run = host.run
         self._is_blocking = host.is_blocking
+        self._run_alone = host.run_alone
         self._report = report
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="task")
-        self._running: dict[int, tuple[asyncio.Task[None], Awaitable[Outcome]]] = {}
+        self._running: dict[int, tuple[asyncio.Task[None], Awaitable[Result]]] = {}
 
     def __len__(self) -> int:
         return len(self._running)
@@ -52,6 +55,9 @@ class Attempts:
         """Begins all; a light one is reported before this returns."""
         for call in calls:
             pulse = Pulse()
+            if call.alone and self._run_alone is not None:
+                self._spawn(call, self._run_alone(call), pulse)
+                continue
             if self._is_blocking(call.type):
                 self._spawn(call, self._in_thread(call, pulse), pulse)
                 continue
@@ -73,20 +79,23 @@ class Attempts:
             if running is not None:
                 _cancel(*running)
 
-    def _spawn(self, call: TaskCall, work: Awaitable[Outcome], pulse: "Pulse") -> None:
+    def _spawn(self, call: TaskCall, work: Awaitable[Result], pulse: "Pulse") -> None:
         self._running[id(call)] = asyncio.create_task(self._watch(call, work, pulse)), work
 
-    async def _watch(self, call: TaskCall, work: Awaitable[Outcome], pulse: "Pulse") -> None:
+    async def _watch(self, call: TaskCall, work: Awaitable[Result], pulse: "Pulse") -> None:
         began = time.monotonic()
         result = await self._attempt(call, work, pulse)
         if self._running.pop(id(call), None) is not None:
             self._report(call, result, time.monotonic() - began)
 
-    async def _attempt(self, call: TaskCall, work: Awaitable[Outcome], pulse: "Pulse") -> Result:
-        deadline = asyncio.timeout(call.timeout)
+    async def _attempt(self, call: TaskCall, work: Awaitable[Result], pulse: "Pulse") -> Result:
+        patience = call.timeout
+        if call.alone and patience is not None:
+            patience += START_ALONE
+        deadline = asyncio.timeout(patience)
         try:
             async with deadline:
-                if call.heartbeat_timeout is None:
+                if call.heartbeat_timeout is None or call.alone:  # its own process watches it
                     return await work
                 async with pulse.watched(call.heartbeat_timeout):
                     return await work
@@ -151,7 +160,7 @@ class Pulse:
             timer[0].cancel()
 
 
-def _cancel(task: asyncio.Task[None], work: Awaitable[Outcome]) -> None:
+def _cancel(task: asyncio.Task[None], work: Awaitable[Result]) -> None:
     task.cancel()
     if inspect.iscoroutine(work) and inspect.getcoroutinestate(work) == inspect.CORO_CREATED:
         work.close()
