@@ -16,6 +16,7 @@ from engine.caretakers.inbox import Inbox
 from engine.caretakers.lag import LoopLag
 from engine.caretakers.loop import Duty, repeat
 from engine.caretakers.renewal import renewal
+from engine.caretakers.sharing import sharing
 from engine.caretakers.sweep import sweep
 from engine.catalog import Catalog
 from engine.drafts import Drafts
@@ -25,7 +26,7 @@ from engine.progress import Progress
 from engine.service import WorkflowService
 from engine.task_ports import Executor, ExecutorOptions
 from engine.views import Views
-from engine.worker import Worker
+from engine.worker import Terms, Worker
 
 SWITCH_SECONDS = 0.0005
 """How long a busy loop may keep the interpreter from the thread that writes to SQLite; a tenth of Python's default."""
@@ -69,7 +70,11 @@ async def open_service(settings: Settings, *, engine: bool) -> AsyncIterator[Wor
                 "sweep": partial(sweep, worker),
                 "inbox": inbox.round,
             }
+            if store.shared:
+                duties["sharing"] = partial(sharing, worker)
         await stack.enter_async_context(_caretakers(duties))
+        if worker is not None:
+            stack.push_async_callback(worker.stop)  # before the caretakers: its lease is renewed until its last append
         yield service
 
 
@@ -108,12 +113,14 @@ async def _open_worker(
         {name: partial(_open_executor, name, options) for name in nodes.executors()},
         settings.executor,
         progress,
-        holder=f"{socket.gethostname()}:{os.getpid()}",
-        lease_seconds=settings.lease_seconds,
-        max_tasks=settings.max_concurrent_tasks,
+        Terms(
+            f"{socket.gethostname()}:{os.getpid()}",
+            settings.lease_seconds,
+            settings.max_concurrent_tasks,
+            settings.stop_seconds,
+        ),
     )
     await worker.start()
-    stack.push_async_callback(worker.stop)
     return worker
 
 
@@ -142,6 +149,10 @@ def _wake(
             worker.wake_claims.set()
         case "signal" if inbox is not None:
             inbox.tell(executions)
+        case "crowded" if worker is not None and worker.free_slots:
+            worker.store.notify("hungry", (worker.free_slots,))
+        case "hungry" if worker is not None:
+            worker.share(max(executions, default=0))
         case "progress":
             progress.perhaps(executions)
         case _:

@@ -85,6 +85,11 @@ class Dispatch:
             elif name in self._starting:
                 self._starting[name].forget(mine)
 
+    def outlives(self, call: TaskCall) -> bool:
+        """Whether it goes on when this engine ends."""
+        executor = self._ready.get(call.executor or self._default)
+        return executor is not None and executor.outlives
+
     def _by_executor(self, calls: Sequence[TaskCall]) -> Iterator[tuple[str, Sequence[TaskCall]]]:
         if not calls:
             return

@@ -336,7 +336,8 @@ class Store(DraftStore, JournalStore, Protocol):
     def listen(self, wake: Callable[[str, tuple[int, ...]], None]) -> None:
         """Calls `wake(topic, execution ids)` in the loop when another process says that something happened.
 
-        Topics: `claim` (something is due), `signal`, `progress` (events were appended). Losing one is allowed.
+        Topics: `claim` (something is due), `signal`, `progress` (events were appended), `crowded` (tasks wait for a
+        slot here), `hungry` (with the number of free slots, in place of an id). Losing one is allowed.
         """
         ...
 

@@ -180,6 +180,16 @@ class Run:
             if isinstance(event, _TIMED):
                 stamp_due(self.state, event, at)
 
+    def hand_over(self, stopped: Iterable[TaskCall]) -> Step:
+        """Leaves memory with its last append, for any engine to go on at once.
+
+        `stopped` are attempts that ran in this process and were stopped: lost, and nobody's fault.
+        """
+        for call in stopped:
+            self._say(ev.TaskLost(call.task, "its engine was stopped", suspect=False))
+        self.drop()
+        return self._finish(given=True)
+
     def drop(self) -> Iterable[TaskCall]:
         """Leaves memory: slots are freed; answers the calls that are to be stopped."""
         self.dropped = True
@@ -285,7 +295,7 @@ class Run:
     def _begin_attempt(self, key: str) -> None:
         if self.state.stopping:
             return
-        if self._spare:
+        if self._spare and not self._slots.closed:
             self._spare -= 1
             self._launch(self.state.graph.by_key[key])
         elif self._slots.take():
@@ -363,14 +373,14 @@ class Run:
         self._cancels: list[TaskCall] = []
         self._consumed: list[int] = []
 
-    def _finish(self) -> Step:
+    def _finish(self, *, given: bool = False) -> Step:
         state = self.state
         status = derived_status(state)
         ended = is_terminal(status)
         cancels: list[TaskCall] = []
         if ended:
             cancels = list(self.drop())
-        parked = not ended and not state.busy
+        parked = given or (not ended and not state.busy)
         start = self._start
         if start is not None:
             start = msgspec.structs.replace(start, status=status)
@@ -381,7 +391,7 @@ class Run:
             start,
             status if status is not self._row_status and start is None else None,
             self._started and start is None,
-            self._park() if parked else None,
+            Park(wake_in=0.0) if given else self._park() if parked else None,
             tuple(self._consumed),
         )
         unsent = {id(call) for call in self._calls}

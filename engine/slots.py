@@ -13,14 +13,24 @@ class Slots:
     def __init__(self, size: int) -> None:
         self.size = size
         self.free = size
+        self.closed = False
         self._waiting: deque[Grant] = deque()
 
     def take(self) -> bool:
         """A slot at once, unless others have waited longer."""
-        if self.free > 0 and not self._waiting:
+        if self.free > 0 and not self._waiting and not self.closed:
             self.free -= 1
             return True
         return False
+
+    @property
+    def crowded(self) -> bool:
+        """Whether somebody waits for a slot."""
+        return self.free <= 0 and bool(self._waiting)
+
+    def close(self) -> None:
+        """From now on nobody gets one: this engine stops."""
+        self.closed = True
 
     def force(self) -> None:
         """For an attempt that runs already: it holds a slot, whether there was one or not."""
@@ -38,6 +48,6 @@ class Slots:
             self._hand_out()
 
     def _hand_out(self) -> None:
-        while self.free > 0 and self._waiting:
+        while self.free > 0 and self._waiting and not self.closed:
             if self._waiting.popleft()():
                 self.free -= 1

@@ -91,6 +91,8 @@ class Executor(Protocol):
     """
 
     name: ClassVar[str]
+    outlives: ClassVar[bool]
+    """Whether its calls go on when their engine ends, so that the next owner may `attach` them."""
 
     async def start(self, report: Report) -> None:
         """Raises `ConfigurationError` with the cure when a library is missing or a server cannot be reached."""

@@ -8,7 +8,7 @@ import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -36,8 +36,24 @@ MAX_QUEUED = 20_000
 """Appends that wait for a commit; beyond that, starts are refused."""
 CLAIM = 200
 """Executions taken by one claim."""
+CLAIM_CROWDED = 20
+"""The same while tasks wait here for a slot, so that engines with free ones are quicker."""
+LAST_APPENDS = 5.0
+"""Seconds that the last appends may take when the engine stops."""
 
 Started = Callable[[Committed | MillraceError], None]
+
+
+class Terms(NamedTuple):
+    """What an engine is held to."""
+
+    holder: str
+    """Who it is, for people who look at leases."""
+    lease_seconds: float
+    max_tasks: int
+    """Attempts at once."""
+    stop_seconds: float = 0.0
+    """How long running attempts may go on when it is asked to stop."""
 
 
 class Worker:
@@ -50,14 +66,11 @@ class Worker:
         executors: Mapping[str, Callable[[], Executor]],
         default_executor: str,
         progress: Progress,
-        *,
-        holder: str,
-        lease_seconds: float,
-        max_tasks: int,
+        terms: Terms,
     ) -> None:
         self.store = store
         self.lease = 0
-        self.lease_seconds = lease_seconds
+        self.lease_seconds = terms.lease_seconds
         self.clock = DatabaseClock()
         self.wake_claims = asyncio.Event()
         self.next_look = math.inf
@@ -66,8 +79,8 @@ class Worker:
         self._library = library
         self._dispatch = Dispatch(executors, default_executor, self.report)
         self._progress = progress
-        self._holder = holder
-        self._slots = Slots(max_tasks)
+        self._terms = terms
+        self._slots = Slots(terms.max_tasks)
         self._queue = WriteQueue(store, self._settled)
         self._queue.on_lost = self._on_lost
         self._dirty: list[Run] = []
@@ -75,6 +88,7 @@ class Worker:
         self._news: list[int] = []
         self._ended: list[int] = []
         self._recovering: asyncio.Task[None] | None = None
+        self._draining = False
         self._stopping = False
         self.unsure = False
         """Whether the database may hold executions as ours that are not in memory."""
@@ -84,16 +98,17 @@ class Worker:
     async def start(self) -> None:
         """Takes a lease and begins to commit. Raises `ConfigurationError` when the default executor cannot start."""
         await self._dispatch.start()
-        self.lease = await self.store.acquire_lease(self._holder, self.lease_seconds)
+        self.lease = await self.store.acquire_lease(self._terms.holder, self.lease_seconds)
         self._queue.start(self.lease)
         self.wake_claims.set()
         log.info("engine started", lease=self.lease)
 
     async def stop(self) -> None:
-        """Stops its tasks, writes what is queued, and hands its executions over at once."""
-        self._stopping = True
+        """Begins nothing more, lets what runs end for a while, and hands every execution over with its last append."""
         if self._recovering:
             self._recovering.cancel()
+        await self._drain()
+        self._stopping = True
         await self._queue.stop()
         self._drop_all()
         try:
@@ -101,6 +116,46 @@ class Worker:
         except MillraceError as error:
             log.warning("lease not released; it will expire", lease=self.lease, error=str(error))
         await self._dispatch.stop()
+
+    async def _drain(self) -> None:
+        self._draining = True
+        self._slots.close()
+        loop = asyncio.get_running_loop()
+        grace = loop.time() + self._terms.stop_seconds
+        while self.runs and loop.time() < grace + LAST_APPENDS:
+            for run in list(self.runs.values()):
+                self._release(run, stop=loop.time() >= grace)
+            await asyncio.sleep(0.01)
+
+    def _release(self, run: Run, *, stop: bool) -> None:
+        """Gives a run away when nothing of it runs in this process, or what does is to `stop`."""
+        if run.committing or run.dropped or run.has_news:
+            return
+        mine = [call for call in run.flying.values() if not self._dispatch.outlives(call)]
+        if not mine or stop:
+            self._give(run, mine)
+
+    def _give(self, run: Run, stopped: Sequence[TaskCall] = ()) -> None:
+        flying = list(run.flying.values())
+        step = run.hand_over(stopped)
+        self._dispatch.detach(flying)
+        run.committing = True
+        self._queue.put(step.append, partial(self._committed, run, step, None))
+
+    def share(self, slots: int) -> None:
+        """Another engine has `slots` free ones: it gets up to half of what only waits for a slot here."""
+        waiting = [r for r in self.runs.values() if r.wanted and not (r.flying or r.committing or r.has_news)]
+        for run in waiting[len(waiting) - min(slots, (len(waiting) + 1) // 2) :]:
+            self._give(run)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether tasks wait here for a slot that another engine may have."""
+        return self._slots.crowded
+
+    @property
+    def free_slots(self) -> int:
+        return self._slots.free if self.accepts else 0
 
     def _on_lost(self) -> None:
         if self._recovering is None and not self._stopping:
@@ -141,7 +196,7 @@ class Worker:
     @property
     def accepts(self) -> bool:
         """Whether it may claim."""
-        return len(self.runs) < MAX_OWNED and self._recovering is None and not self._stopping
+        return len(self.runs) < MAX_OWNED and self._recovering is None and not (self._draining or self._stopping)
 
     def begin(self, execution_id: int, entry: Entry, start: NewExecution, value: Any, done: Started) -> ExecutionStatus:
         """A new execution, owned at once: its row, first plan and first attempts are one append.
@@ -158,7 +213,7 @@ class Worker:
         """Takes due executions and goes on with them; answers how many."""
         hit("claim.before")
         try:
-            claims = await self.store.claim(self.lease, CLAIM)
+            claims = await self.store.claim(self.lease, CLAIM_CROWDED if self.crowded else CLAIM)
             hit("claim.after")
             self.clock.observe(claims.now)
             if claims.executions:
@@ -336,8 +391,11 @@ class Worker:
         if park is None:
             return
         dues = (at + park.wake_in if park.wake_in is not None else None, park.wake_at)
-        if min((due for due in dues if due is not None), default=math.inf) < self.next_look:
+        due = min((due for due in dues if due is not None), default=math.inf)
+        if due < self.next_look:
             self.wake_claims.set()
+        if due <= at and self.store.shared:
+            self.store.notify("claim")
 
     def _refused(self, run: Run, append: Append, error: MillraceError) -> None:
         """Our memory is not what the journal says: forget it, and read again what is still ours."""

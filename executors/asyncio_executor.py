@@ -12,6 +12,7 @@ class AsyncioExecutor:
     """Its calls die with their engine, so that none is known after a take-over."""
 
     name: ClassVar[str] = "asyncio"
+    outlives: ClassVar[bool] = False
 
     def __init__(self, options: ExecutorOptions) -> None:
         self._options = options

@@ -18,7 +18,7 @@ from engine.ports import Committed, Definition, NewExecution, NewWorkflow, Signa
 from engine.progress import Progress
 from engine.states import ExecutionStatus, is_terminal
 from engine.task_ports import ExecutorOptions, Host
-from engine.worker import Worker
+from engine.worker import Terms, Worker
 from executors.asyncio_executor import AsyncioExecutor
 from storage.sqlite import SQLiteStore
 from tests.stores import sql
@@ -35,7 +35,8 @@ Handler = Callable[[TaskCall], Outcome | Awaitable[Outcome]]
 class Engine:
     """One process's engine. Use it as an async context manager; leaving it stops the engine gracefully."""
 
-    def __init__(self, path: Path, *, slots: int = 4) -> None:
+    def __init__(self, path: Path, *, slots: int = 4, stop_seconds: float = 0.0) -> None:
+        self.stop_seconds = stop_seconds
         self.url = f"sqlite:///{path}/engine.db"
         self.store: Store = SQLiteStore(self.url)
         self.handlers: dict[str, Handler] = {"noop": lambda call: Completed(call.config)}
@@ -54,20 +55,22 @@ class Engine:
             {"asyncio": partial(AsyncioExecutor, options)},
             "asyncio",
             Progress(),
-            holder="test",
-            lease_seconds=60,
-            max_tasks=self.slots,
+            Terms("test", 60, self.slots, self.stop_seconds),
         )
         await self.worker.start()
         self.inbox = Inbox(self.worker)
-        duties: dict[str, Duty] = {"claims": partial(claims, self.worker), "inbox": self.inbox.round}
-        self._caretakers = [asyncio.create_task(repeat(name, duty)) for name, duty in duties.items()]
+        self.look_after()
         return self
 
+    def look_after(self) -> None:
+        """Starts the caretakers."""
+        duties: dict[str, Duty] = {"claims": partial(claims, self.worker), "inbox": self.inbox.round}
+        self.caretakers = [asyncio.create_task(repeat(name, duty)) for name, duty in duties.items()]
+
     async def __aexit__(self, *_: object) -> None:
-        for task in self._caretakers:
+        for task in self.caretakers:
             task.cancel()
-        await asyncio.gather(*self._caretakers, return_exceptions=True)
+        await asyncio.gather(*self.caretakers, return_exceptions=True)
         await self.worker.stop()
         await self.store.close()
 

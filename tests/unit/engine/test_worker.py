@@ -285,6 +285,68 @@ async def test_stopping_in_the_middle_of_work_loses_no_execution(tmp_path: Path)
         assert await other.is_idle()
 
 
+async def test_what_runs_when_it_is_asked_to_stop_may_end_and_is_not_repeated(tmp_path: Path) -> None:
+    async def work(call: TaskCall) -> Outcome:
+        await asyncio.sleep(0.1)
+        return Completed(call.attempt)
+
+    async with Engine(tmp_path, stop_seconds=30) as one:
+        one.handlers["work"] = work
+        version = await one.define(Task("a", "work"), Task("b"), edges=[Edge("a", "b")])
+        number, _ = await one.start(version)
+        await one.until(number, lambda row: bool(one.ran))
+    assert one.ran == [("a", 1)]
+    async with Engine(tmp_path) as other:
+        assert (await other.ended(number)).status is E.COMPLETED
+        assert other.ran == [("b", 1)]
+        assert "TakenOver" not in kinds(await other.events(number))
+
+
+async def test_what_runs_too_long_is_stopped_and_nobody_is_blamed(tmp_path: Path) -> None:
+    async def forever(call: TaskCall) -> Outcome:
+        await asyncio.sleep(60)
+        return Completed()
+
+    async with Engine(tmp_path) as one:
+        one.handlers["work"] = forever
+        number, _ = await one.start(await one.define(Task("a", "work")))
+        await one.until(number, lambda row: bool(one.ran))
+    async with Engine(tmp_path) as other:
+        other.handlers["work"] = lambda call: Completed([call.attempt, call.alone])
+        assert (await other.ended(number)).status is E.COMPLETED
+        events = await other.events(number)
+        assert ev.TaskLost("a", "its engine was stopped", suspect=False) in events
+        assert "TakenOver" not in kinds(events)
+        assert [event.output for event in events if isinstance(event, ev.TaskCompleted)] == [[2, False]]
+
+
+async def test_a_crowded_engine_gives_away_half_of_what_only_waits(tmp_path: Path) -> None:
+    go = asyncio.Event()
+
+    async def work(call: TaskCall) -> Outcome:
+        await go.wait()
+        return Completed()
+
+    async with Engine(tmp_path, slots=1) as engine:
+        engine.handlers["work"] = work
+        version = await engine.define(Task("a", "work"))
+        numbers = [(await engine.start(version))[0] for _ in range(7)]
+        assert engine.worker.crowded
+        assert engine.worker.free_slots == 0
+        for caretaker in engine.caretakers:  # nobody claims what is given away
+            caretaker.cancel()
+        engine.worker.share(100)
+        rows = [await engine.until(number, lambda row: True) for number in numbers]
+        while sum(row.owner is None for row in rows) < 3:
+            rows = [await engine.row(number) for number in numbers]
+        assert [row.owner is None for row in rows] == [False] * 4 + [True] * 3
+        engine.look_after()
+        go.set()
+        for number in numbers:
+            assert (await engine.ended(number)).status is E.COMPLETED
+        assert sorted(engine.ran) == [("a", 1)] * 7
+
+
 async def test_more_tasks_than_slots_all_run_and_never_too_many(engine: Engine) -> None:
     running, most = 0, 0
 
@@ -311,6 +373,7 @@ class Outside:
     """Calls that run wherever engines come and go; it reports to the engine that submitted or attached last."""
 
     name: ClassVar[str] = "outside"
+    outlives: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self.calls: dict[str, TaskCall] = {}
