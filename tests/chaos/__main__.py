@@ -20,10 +20,13 @@ from tests.chaos.coherence import coherence
 from tests.chaos.embedded import embedded
 from tests.chaos.idempotent_start import idempotent_start
 from tests.chaos.kill_rounds import rounds
+from tests.chaos.kill_storm import KILLS, kill_storm
 from tests.chaos.lost_answers import lost_answers
 from tests.chaos.parking import parking
 from tests.chaos.planner import FULL, model
+from tests.chaos.races import races
 from tests.chaos.report import Outcome, details, table
+from tests.chaos.restarts import restarts
 from tests.chaos.sabotage import SABOTAGES
 from tests.chaos.timers import timers
 from tests.chaos.world import KINDS
@@ -62,6 +65,19 @@ def _pool() -> ProcessPoolExecutor:
 def _kill_rounds(n: int, seed: int) -> Iterator[Outcome]:
     for kind in KINDS:
         yield asyncio.run(rounds(kind, n, seed))
+
+
+def _kill_storm(n: int, seed: int) -> Iterator[Outcome]:
+    yield asyncio.run(kill_storm(n, seed))
+
+
+def _restarts(n: int, seed: int) -> Iterator[Outcome]:
+    yield asyncio.run(restarts(n, seed))
+
+
+def _races(n: int, seed: int) -> Iterator[Outcome]:
+    for kind in KINDS:
+        yield asyncio.run(races(kind, n, seed))
 
 
 def _zombie(n: int, seed: int) -> Iterator[Outcome]:
@@ -103,10 +119,13 @@ def _model(n: int, seed: int) -> Iterator[Outcome]:
 CHECKS: dict[str, tuple[int, Callable[[int, int], Iterator[Outcome]]]] = {
     "c1": (kill_matrix.SIZE, _matrix),
     "kills": (20, _kill_rounds),
+    "c2": (KILLS, _kill_storm),
     "c4": (100, _zombie),
+    "c5": (20, _restarts),
     "c6": (10_000, _lost_answers),
     "c10": (50, _embedded),
     "c11": (200, _timers),
+    "c15": (2000, _races),
     "c18": (500, _idempotent_start),
     "c19": (50_000, _coherence),
     "c24": (FULL, _model),

@@ -63,15 +63,16 @@ async def drive(
     """Starts `count` executions over half a second, signals some, cancels the held ones; insists on each answer."""
     dice = random.Random(seed)
     tasks = [
-        _one(client, workflows, f"{seed}-{n}", n, dice.random() * 0.5, dice.random() * 0.5, promises)
+        one(client, workflows, f"{seed}-{n}", n, dice.random() * 0.5, dice.random() * 0.5, promises)
         for n in range(count)
     ]
     await asyncio.gather(*tasks)
 
 
-async def _one(
+async def one(
     client: Client, workflows: tuple[int, int], key: str, n: int, before: float, between: float, promises: Promises
 ) -> None:
+    """One execution, `before` seconds from now; what else is done to it `between` seconds later hangs on `n`."""
     await asyncio.sleep(before)
     holds = n < CANCELLED
     execution = await client.start(workflows[1 if holds else 0], {"n": n}, key)

@@ -128,12 +128,20 @@ class World:
 
 
 @contextmanager
-def open_world(kind: Kind, *, lease: float, guard: str | None = None, settings: Settings = NONE) -> Iterator[World]:
-    """A fresh database, a ledger, no process yet. `guard` names what `tests.chaos.broken` changes in every process."""
+def open_world(
+    kind: Kind, *, lease: float, guard: str | None = None, settings: Settings = NONE, database_url: str = ""
+) -> Iterator[World]:
+    """A fresh database (or the one given), a ledger, no process yet.
+
+    `guard` names what `tests.chaos.broken` changes in every process.
+    """
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        url = f"sqlite:///{folder}/millrace.db" if kind == "sqlite" else stack.enter_context(_database())
+        if kind == "sqlite":
+            url = f"sqlite:///{folder}/millrace.db"
+        else:
+            url = database_url or stack.enter_context(_database())
         ledger = stack.enter_context(Ledger(folder, Engine.make))
         world = World(kind, url, ledger, folder, {"LEASE_SECONDS": str(lease), **settings}, guard)
         stack.callback(world.close)
