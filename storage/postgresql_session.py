@@ -86,7 +86,7 @@ class Session:
         Raises `StoreUnavailable` if there is no connection to be had (nothing was sent), `Broken` if it broke
         afterwards, `psycopg2.Error` for what the database refused.
         """
-        if self._connection is None:
+        while self._connection is None:  # it may break again between its greeting and this query
             await self.connect()
         future: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
         self._queue.append(_Query(parts, future))
