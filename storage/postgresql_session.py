@@ -117,8 +117,22 @@ class Session:
     # --- callbacks of the loop ---
 
     def _ready(self) -> None:
+        before = self._active
         self._advance()
+        if self._active is before:
+            self._watch_again()
         self._next()
+
+    def _watch_again(self) -> None:
+        """libuv reports an error of a socket once and then watches it no more: the end of the stream comes later."""
+        if self._connection is None:
+            return
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._number)
+        loop.add_reader(self._number, self._ready)
+        if self._writing:
+            loop.remove_writer(self._number)
+            loop.add_writer(self._number, self._ready)
 
     def _next(self) -> None:
         while self._queue and self._active is None and self._cursor is not None:
