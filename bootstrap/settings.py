@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     """Address that the gRPC door listens on; `0.0.0.0` for every interface."""
     grpc_port: Port = 50051
     """Port of the gRPC door; 0 takes a free one."""
+    grpc_share_port: bool = False
+    """Whether other gRPC servers of this machine may listen on the same port, as `python -m server --workers` does."""
     grpc_reflection: bool = False
     """Whether gRPC clients may ask for the contract (for development)."""
 

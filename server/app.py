@@ -16,7 +16,6 @@ GRACE = 5.0
 """Seconds that calls in flight have when the server stops."""
 
 OPTIONS = (
-    ("grpc.so_reuseport", 0),  # a second server on the same port is a mistake, not a helper
     ("grpc.max_receive_message_length", MESSAGE_LIMIT),
     ("grpc.max_send_message_length", MESSAGE_LIMIT),
 )
@@ -48,10 +47,13 @@ class Server:
         await self._server.stop(grace)
 
 
-def build(service: WorkflowService, *, reflection: bool = False) -> Server:
-    """The door to `service`, not listening yet."""
+def build(service: WorkflowService, *, reflection: bool = False, share_port: bool = False) -> Server:
+    """The door to `service`, not listening yet.
+
+    Without `share_port` a second server on the same port is a mistake, not a helper.
+    """
     streams = Streams()
-    server = grpc.aio.server(options=OPTIONS)
+    server = grpc.aio.server(options=(*OPTIONS, ("grpc.so_reuseport", int(share_port))))
     server.add_registered_method_handlers(WORKFLOW, _workflow_handlers(WorkflowServicer(service), streams))
     server.add_registered_method_handlers(
         HEALTH, _health_handlers(HealthServicer(service, (WORKFLOW,), streams), streams)
