@@ -27,6 +27,7 @@ from tests.chaos.planner import FULL, model
 from tests.chaos.races import races
 from tests.chaos.report import Outcome, details, table
 from tests.chaos.restarts import restarts
+from tests.chaos.rolling import rolling
 from tests.chaos.sabotage import SABOTAGES
 from tests.chaos.timers import timers
 from tests.chaos.world import KINDS
@@ -73,6 +74,10 @@ def _kill_storm(n: int, seed: int) -> Iterator[Outcome]:
 
 def _restarts(n: int, seed: int) -> Iterator[Outcome]:
     yield asyncio.run(restarts(n, seed))
+
+
+def _rolling(n: int, seed: int) -> Iterator[Outcome]:
+    yield asyncio.run(rolling(n, seed))
 
 
 def _races(n: int, seed: int) -> Iterator[Outcome]:
@@ -122,6 +127,7 @@ CHECKS: dict[str, tuple[int, Callable[[int, int], Iterator[Outcome]]]] = {
     "c2": (KILLS, _kill_storm),
     "c4": (100, _zombie),
     "c5": (20, _restarts),
+    "rolling": (20, _rolling),
     "c6": (10_000, _lost_answers),
     "c10": (50, _embedded),
     "c11": (200, _timers),

@@ -63,7 +63,7 @@ PATCHES: dict[str, tuple[Change, ...]] = {
         Change(
             "engine.worker",
             "        self._queue.put(step.append, partial(self._committed, run, step, done))",
-            "        calls, step.calls = step.calls, []\n        if calls:\n            self._submit(calls)\n"
+            "        calls, step.calls = step.calls, []\n        if calls:\n            self._dispatch.submit(calls)\n"
             "        asyncio.get_running_loop().call_later("
             "0.05, self._queue.put, step.append, partial(self._committed, run, step, done))",
         ),
@@ -129,6 +129,14 @@ PATCHES: dict[str, tuple[Change, ...]] = {
         Change("storage.postgresql", "        dead = [row[0] for row in", "        dead = [] and [row[0] for row in"),
     ),
     "slots": (Change("engine.runner", "        for _ in range(held):\n            self._slots.release()\n", ""),),
+    "drain": (Change("engine.worker", "        await self._drain()\n", ""),),
+    "watch-again": (
+        Change(
+            "storage.postgresql_session",
+            "        if self._active is before:\n            self._watch_again()\n",
+            "",
+        ),
+    ),
     "read-again": (
         Change(
             "engine.worker",

@@ -16,6 +16,8 @@ from tests.chaos.kill_matrix import Cell
 from tests.chaos.lost_answers import lost_answers
 from tests.chaos.parking import parking
 from tests.chaos.report import Outcome, Timed
+from tests.chaos.restarts import restarts
+from tests.chaos.rolling import rolling
 from tests.chaos.timers import timers
 from tests.chaos.world import NONE, Settings
 from tests.chaos.zombie import zombie
@@ -78,6 +80,8 @@ SABOTAGES = (
     Sabotage("clock", "C11 timers", lambda seed, guard: timers("sqlite", 50, seed, guard=guard)),
     Sabotage("sweep", "C1 kill matrix", _cell(Cell("postgresql", "step.after", "kill", 8))),
     Sabotage("slots", "C1 kill matrix", _cell(Cell("sqlite", "result.before", "raise", 3), ONE_SLOT)),
+    Sabotage("drain", "rolling restart", lambda seed, guard: rolling(3, seed, guard=guard)),
+    Sabotage("watch-again", "C5 database restarts", lambda seed, guard: restarts(6, seed, guard=guard)),
     Sabotage("read-again", "C1 kill matrix", _cell(Cell("sqlite", "result.before", "raise", 3))),
 )
 

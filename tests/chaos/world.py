@@ -77,6 +77,10 @@ class Engine:
         if self._process is not None:
             self._process.kill()
 
+    def stop(self) -> int | None:
+        """Asked to, with SIGTERM; its exit code."""
+        return None if self._process is None else self._process.stop()
+
     def freeze(self) -> None:
         """SIGSTOP: it does not know that time goes on."""
         self._send(signal.SIGSTOP)
