@@ -1,5 +1,7 @@
 """The gRPC door: the service's methods, health, and, for development, reflection, on one grpc.aio server."""
 
+import asyncio
+
 import grpc
 from grpc_health.v1 import health_pb2
 
@@ -14,6 +16,8 @@ WORKFLOW = pb.DESCRIPTOR.services_by_name["WorkflowService"].full_name
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 GRACE = 5.0
 """Seconds that calls in flight have when the server stops."""
+ANSWERS = 0.8
+"""The part of them after which a call that waits is told to come again."""
 
 OPTIONS = (
     ("grpc.max_receive_message_length", MESSAGE_LIMIT),
@@ -44,7 +48,10 @@ class Server:
     async def stop(self, grace: float = GRACE) -> None:
         """Takes no new call, ends streams with UNAVAILABLE, gives the others `grace` seconds."""
         self._streams.close()
-        await self._server.stop(grace)
+        stopped = asyncio.ensure_future(self._server.stop(grace))
+        await asyncio.wait([stopped], timeout=grace * ANSWERS)
+        self._streams.expire()
+        await stopped
 
 
 def build(service: WorkflowService, *, reflection: bool = False, share_port: bool = False) -> Server:
@@ -71,17 +78,17 @@ def _enable_reflection(server: grpc.aio.Server) -> None:
 
 def _workflow_handlers(servicer: WorkflowServicer, streams: Streams) -> dict[str, Handler]:
     return {
-        "ExecuteWorkflow": unary(pb.ExecuteWorkflowRequest, servicer.execute_workflow),
-        "GetWorkflowStatus": unary(pb.GetWorkflowStatusRequest, servicer.get_workflow_status),
-        "CancelExecution": unary(pb.CancelExecutionRequest, servicer.cancel_execution),
-        "SignalExecution": unary(pb.SignalExecutionRequest, servicer.signal_execution),
+        "ExecuteWorkflow": unary(pb.ExecuteWorkflowRequest, servicer.execute_workflow, streams),
+        "GetWorkflowStatus": unary(pb.GetWorkflowStatusRequest, servicer.get_workflow_status, streams),
+        "CancelExecution": unary(pb.CancelExecutionRequest, servicer.cancel_execution, streams),
+        "SignalExecution": unary(pb.SignalExecutionRequest, servicer.signal_execution, streams),
         "WatchExecution": streaming(pb.WatchExecutionRequest, servicer.watch_execution, streams),
-        "ListExecutions": unary(pb.ListExecutionsRequest, servicer.list_executions),
+        "ListExecutions": unary(pb.ListExecutionsRequest, servicer.list_executions, streams),
     }
 
 
 def _health_handlers(servicer: HealthServicer, streams: Streams) -> dict[str, Handler]:
     return {
-        "Check": unary(health_pb2.HealthCheckRequest, servicer.check),
+        "Check": unary(health_pb2.HealthCheckRequest, servicer.check, streams),
         "Watch": streaming(health_pb2.HealthCheckRequest, servicer.watch, streams),
     }

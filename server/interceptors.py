@@ -29,16 +29,24 @@ _codes = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class Streams:
-    """The open streams of a server: it ends them when it stops, so that nobody waits for the other."""
+    """The open calls of a server: when it stops it ends its streams at once, and late answers after their grace."""
 
     def __init__(self) -> None:
         self.closing = False
+        self.expired = False
+        self.answering: set[asyncio.Task[Any]] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._writing: set[asyncio.Task[Any]] = set()
 
     def close(self) -> None:
         self.closing = True
         for task in self._tasks - self._writing:
+            task.cancel()
+
+    def expire(self) -> None:
+        """The grace of unary calls is over: each still gets a status that says what to do."""
+        self.expired = True
+        for task in self.answering:
             task.cancel()
 
     async def write(self, context: Context, data: bytes) -> None:
@@ -64,14 +72,24 @@ class Streams:
             self._tasks.discard(task)
 
 
-def unary(request_type: type[Request], call: Callable[[Request, Context], Awaitable[Message]]) -> Handler:
+def unary(
+    request_type: type[Request], call: Callable[[Request, Context], Awaitable[Message]], streams: Streams
+) -> Handler:
     """One request, one answer."""
 
     async def handle(data: bytes, context: Context) -> bytes:
+        task: Any = asyncio.current_task()
+        streams.answering.add(task)
         try:
             return _serialized(await call(_parsed(request_type, data), context))
+        except asyncio.CancelledError:
+            if not streams.expired:
+                raise
+            await _refuse(context, Unavailable("the server stops; send the same request again, with the same key"))
         except Exception as error:
             await _refuse(context, error)
+        finally:
+            streams.answering.discard(task)
 
     return grpc.unary_unary_rpc_method_handler(handle)
 

@@ -46,7 +46,7 @@ async def test_messages_go_in_and_come_out() -> None:
     async def echo(request: pb.SignalExecutionRequest, context: Context) -> pb.SignalExecutionRequest:
         return request
 
-    async with serving(unary(Request, echo)) as channel:
+    async with serving(unary(Request, echo, Streams())) as channel:
         data = Request(name="x").SerializeToString()
         assert await calls(channel)(data) == data
 
@@ -56,7 +56,7 @@ async def test_bytes_that_are_no_message_are_the_callers_fault(data: bytes) -> N
     async def never(request: pb.SignalExecutionRequest, context: Context) -> pb.SignalExecutionRequest:
         raise AssertionError
 
-    async with serving(unary(Request, never)) as channel:
+    async with serving(unary(Request, never, Streams())) as channel:
         error = await refusal(channel, data)
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "workflow.v1.SignalExecutionRequest" in (error.details() or "")
@@ -66,7 +66,7 @@ async def test_a_long_message_in_any_script_still_arrives() -> None:
     async def refuses(request: pb.SignalExecutionRequest, context: Context) -> pb.SignalExecutionRequest:
         raise Invalid("€" * 10_000, faults=[Fault("€" * 10_000, "/€")] * 100)
 
-    async with serving(unary(Request, refuses)) as channel:
+    async with serving(unary(Request, refuses, Streams())) as channel:
         error = await refusal(channel)
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert (error.details() or "").startswith("€€€")
@@ -76,7 +76,7 @@ async def test_an_unexpected_error_shows_nothing_of_the_inside_and_is_logged() -
     async def breaks(request: pb.SignalExecutionRequest, context: Context) -> pb.SignalExecutionRequest:
         raise ZeroDivisionError("a secret")
 
-    async with serving(unary(Request, breaks)) as channel:
+    async with serving(unary(Request, breaks, Streams())) as channel:
         with capture_logs() as logs:
             error = await refusal(channel)
     assert error.code() is grpc.StatusCode.INTERNAL
@@ -90,7 +90,7 @@ async def test_an_answer_beyond_the_limit_is_refused_by_name() -> None:
     async def large(request: pb.SignalExecutionRequest, context: Context) -> pb.SignalExecutionRequest:
         return Request(name="x" * MESSAGE_LIMIT)
 
-    async with serving(unary(Request, large)) as channel:
+    async with serving(unary(Request, large, Streams())) as channel:
         error = await refusal(channel)
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "omit_tasks" in (error.details() or "")
@@ -119,6 +119,25 @@ async def test_a_cancelled_stream_is_closed() -> None:
         await call.read()
         call.cancel()
         await asyncio.wait_for(endless.closed.wait(), 10)
+
+
+async def test_an_answer_that_takes_longer_than_a_stopping_server_lives_is_asked_for_again() -> None:
+    begun = asyncio.Event()
+
+    async def waits(request: pb.SignalExecutionRequest, context: Context) -> pb.SignalExecutionRequest:
+        begun.set()
+        await asyncio.sleep(60)
+        return request
+
+    streams = Streams()
+    async with serving(unary(Request, waits, streams)) as channel:
+        call = calls(channel)(b"")
+        await begun.wait()
+        streams.expire()
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert streams.answering == set()
 
 
 async def test_a_stopping_server_ends_its_streams_so_that_callers_come_again() -> None:
