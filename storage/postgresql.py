@@ -280,11 +280,11 @@ class PostgreSQLStore:
                 return self._attempt(job, isolation)
             except _BrokenBefore:
                 return self._attempt(job, isolation)
-        except (_BrokenBefore, DBAPIError) as error:
+        except (_BrokenBefore, DBAPIError, psycopg2.Error) as error:
             raise StoreUnavailable(f"the database does not answer: {error}") from error
 
     def _attempt(self, job: Callable[[Connection], T], isolation: str) -> T:
-        with self._engine.connect().execution_options(isolation_level=isolation) as connection:
+        with self._connected(isolation) as connection:
             with connection.begin() as transaction:
                 try:
                     answer = job(connection)
@@ -294,6 +294,16 @@ class PostgreSQLStore:
                     raise
                 transaction.commit()
             return answer
+
+    def _connected(self, isolation: str) -> Connection:
+        """The pool passes on what the driver raises when it sets up a connection that is dead already."""
+        connection = self._engine.connect()
+        try:
+            return connection.execution_options(isolation_level=isolation)
+        except psycopg2.Error as error:
+            connection.invalidate(error)
+            connection.close()
+            raise _BrokenBefore(str(error).strip()) from error
 
 
 class _BrokenBefore(Exception):

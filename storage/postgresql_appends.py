@@ -34,15 +34,26 @@ def translate(error: psycopg2.Error) -> MillraceError:
 
 
 async def append(writer: Session, lease: int | None, number: int | None, appends: Sequence[Append]) -> Committed:
-    """Raises `LeaseLost`, `BatchRefused`, `StoreUnavailable`; never when the batch is in the journal."""
+    """Raises `LeaseLost`, `BatchRefused`, `StoreUnavailable`; the first two never when the batch is in the journal."""
     batch = Batch(lease, number, appends)
     try:
-        return _committed(await _send(writer, batch.statements()))
+        return await _once(writer, batch)
     except Broken as error:
         log.warning("connection broke in a commit; looking whether it took place", lease=lease, batch=number)
         return await _recover(writer, batch, error)
     except ValueError as error:  # the driver cannot quote it
         raise BatchRefused(f"the batch cannot be stored: {error}") from error
+
+
+async def _once(writer: Session, batch: Batch) -> Committed:
+    """A fenced batch that is refused may be there since an earlier call, which ended as `StoreUnavailable`."""
+    try:
+        return _committed(await _send(writer, batch.statements()))
+    except (BatchRefused, LeaseLost):
+        found = await _find(writer, batch) if batch.fenced else None
+        if found is None:
+            raise
+        return found
 
 
 async def _send(writer: Session, parts: Sequence[Part]) -> Rows:

@@ -95,6 +95,11 @@ class Batch:
         self._unsure = [a for a in appends if a.execution_id in unsure] if unsure else ()
         self._first = [(a.execution_id, a.first_seq) for a in appends if a.events]
 
+    @property
+    def fenced(self) -> bool:
+        """Whether it is known by a lease and a number."""
+        return self._lease is not None
+
     def statements(self) -> list[Part]:
         """The whole transaction; its rows are those of `duplicates`."""
         parts: list[Part] = [] if self._lease is None else [f"EXECUTE fence({self._lease:d})"]
@@ -117,7 +122,8 @@ class Batch:
     def find(self) -> list[Part]:
         """After a lost answer: waits for the old transaction, then answers (at,) of those of our events that exist.
 
-        A leaseless start is known by its execution ids, which nobody else has.
+        A leaseless start is known by its execution ids, which nobody else has; a batch without events only gives
+        executions up, so it took place if they are not ours any more.
         """
         ids, seqs = array([n for n, _ in self._first], "bigint"), array([s for _, s in self._first], "int")
         parts: list[Part] = []
@@ -125,6 +131,12 @@ class Batch:
         if self._lease is not None:
             parts.append(f"SELECT 1 FROM lease WHERE id = {self._lease:d} FOR UPDATE")
             whose = f" WHERE e.lease = {self._lease:d} AND e.batch = {self._batch or 0:d}"
+        if self._lease is not None and not self._first:
+            parked = array([append.execution_id for append in self._changes], "bigint")
+            parts.append(
+                f"SELECT {NOW} FROM execution WHERE id = ANY({parked}) AND owner IS DISTINCT FROM {self._lease:d}"
+            )
+            return parts
         parts.append(
             f"SELECT extract(epoch FROM e.at)::float8 FROM event e "
             f"JOIN unnest({ids}, {seqs}) AS u(id, seq) ON e.execution_id = u.id AND e.seq = u.seq{whose}"

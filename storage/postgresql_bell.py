@@ -29,6 +29,7 @@ class Bell:
         self._ringing: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._reconnecting = False
 
     async def open(self) -> None:
         await self._session.connect()
@@ -78,7 +79,8 @@ class Bell:
         self._wake(notice.channel.removeprefix(_PREFIX), ids)
 
     def _broke(self) -> None:
-        if not self._closed:
+        if not self._closed and not self._reconnecting:
+            self._reconnecting = True
             self._spawn(self._reconnect())
 
     async def _reconnect(self) -> None:
@@ -91,6 +93,7 @@ class Bell:
                 await self._session.connect()
             except (Broken, StoreUnavailable):
                 continue
+            self._reconnecting = False
             for topic in TOPICS if self._wake is not None else ():
                 self._wake(topic, ())  # type: ignore[misc]
             return

@@ -109,7 +109,17 @@ class Session:
             self._number = os.dup(made.fileno())
             asyncio.get_running_loop().add_reader(self._number, self._ready)
         if self._greet:
+            await self._say_hello()
+
+    async def _say_hello(self) -> None:
+        """A connection that could not be greeted is of no use."""
+        greeted = self._connection
+        try:
             await self.run(*self._greet)
+        except (Broken, psycopg2.Error) as error:
+            if self._connection is greeted:
+                self._disconnect(error)
+            raise StoreUnavailable(f"the database does not answer: {str(error).strip() or 'no answer'}") from error
 
     def close(self) -> None:
         self._disconnect(Broken("the connection was closed"))

@@ -9,11 +9,11 @@ import pytest
 import uvloop
 
 from engine.errors import BatchRefused, LeaseLost, StoreUnavailable
-from engine.ports import Duplicate, Signal, Store
+from engine.ports import Append, Duplicate, Park, Signal, Store
 from storage.postgresql_session import Broken, Rows, Session
 from tests.conftest import StartPostgres
 from tests.proxy import Proxy
-from tests.stores import SPACE, begins, cut_connections, locked, opened, says, seqs, sql, until, waits, workflow
+from tests.stores import SPACE, begins, cut_connections, locked, opened, parks, says, seqs, sql, until, waits, workflow
 
 
 @pytest.fixture
@@ -129,7 +129,77 @@ async def test_an_old_transaction_that_is_still_running_is_waited_for(
     assert await seqs(store, number) == [1, 2]
 
 
+# --- the same batch again, after the first call gave up ---
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lost answer is `StoreUnavailable` at once."""
+    monkeypatch.setattr("storage.postgresql_appends.PAUSES", ())
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("before", [False, True], ids=["committed", "never arrived"])
+@pytest.mark.parametrize("events", [True, False], ids=["with events", "without"])
+async def test_a_batch_whose_first_try_gave_up(
+    store: Store, proxy: Proxy, lease: int, before: bool, events: bool
+) -> None:
+    (number,) = await store.reserve_ids(1)
+    await store.commit(lease, 1, [begins(number)])
+    batch = [parks(number, 2, wake_in=60)] if events else [Append(number, 2, (), park=Park(wake_in=60))]
+    proxy.lose("EXECUTE ", before=before)
+    with pytest.raises(StoreUnavailable):
+        await store.commit(lease, 2, batch)
+    await store.commit(lease, 2, batch)
+    assert await seqs(store, number) == ([1, 2] if events else [1])
+    assert (await store.get_executions([number]))[number].owner is None
+    with pytest.raises(BatchRefused):
+        await store.commit(lease, 3, [begins(number)])
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_batch_whose_first_try_gave_up_counts_even_if_the_lease_is_lost_now(
+    store: Store, proxy: Proxy, lease: int, migrated_postgres_url: str
+) -> None:
+    (number,) = await store.reserve_ids(1)
+    proxy.lose("EXECUTE ")
+    with pytest.raises(StoreUnavailable):
+        await store.commit(lease, 1, [begins(number)])
+    sql(migrated_postgres_url, "UPDATE lease SET lost = true")
+    committed = await store.commit(lease, 1, [begins(number)])
+    assert (await store.read_events({number: 0}))[number][0].at == committed.at
+    with pytest.raises(LeaseLost):
+        await store.commit(lease, 2, [says(number, 2)])
+
+
 # --- cut connections ---
+
+
+@pytest.mark.parametrize("before", [False, True])
+async def test_a_connection_that_breaks_while_it_is_greeted(store: Store, proxy: Proxy, before: bool) -> None:
+    proxy.lose("PREPARE ", before=before)
+    with pytest.raises(StoreUnavailable):
+        await store.acquire_lease("test", 60)
+    assert proxy.lost == 1
+    assert await store.acquire_lease("test", 60)
+
+
+async def test_a_store_that_cannot_be_opened_says_so(proxy: Proxy) -> None:
+    async with proxy.running() as url:
+        proxy.lose("LISTEN ")
+        with pytest.raises(StoreUnavailable):
+            async with opened(url):
+                pass
+        assert proxy.lost == 1
+
+
+@pytest.mark.parametrize("marker", ["hstore", "pg_catalog.version()", "BEGIN", "COMMIT"])
+async def test_a_pooled_connection_that_breaks_anywhere(store: Store, proxy: Proxy, marker: str) -> None:
+    proxy.lose(marker)
+    with suppress(StoreUnavailable):
+        await store.list_workflows(SPACE, 0, 1)
+    assert proxy.lost == 1
+    assert await store.list_workflows(SPACE, 0, 1) == ([], 0)
 
 
 async def test_terminated_connections_come_back(store: Store, lease: int, migrated_postgres_url: str) -> None:
