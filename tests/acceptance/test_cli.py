@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -271,21 +272,25 @@ def test_a_watch_outlives_its_server(tmp_path: Path) -> None:
     with server, connected(server, ready) as served:
         workflow = served.workflow(*({"parameters": {"duration": 0.5}} for _ in range(6)))
         execution = str(served.execute(workflow).execution_id)
-        with subprocess.Popen(
-            [sys.executable, "cli.py", "watch", execution, "--json"],
-            cwd=ROOT,
-            env={**os.environ, "GRPC_API_URL": served.target},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as watch:
-            assert watch.stdout is not None
-            first = json.loads(watch.stdout.readline())
+        # into files: a pipe that is read by lines and then to its end loses what was buffered in between
+        out, err = tmp_path / "events", tmp_path / "errors"
+        with out.open("wb") as events_to, err.open("wb") as errors_to:
+            watch = subprocess.Popen(
+                [sys.executable, "cli.py", "watch", execution, "--json"],
+                cwd=ROOT,
+                env={**os.environ, "GRPC_API_URL": served.target},
+                stdout=events_to,
+                stderr=errors_to,
+            )
+        with watch:
+            while not out.stat().st_size and watch.poll() is None:
+                time.sleep(0.01)
             server.kill()
             server.start()
-            rest, errors = watch.communicate(timeout=60)
-    events = [first, *map(json.loads, rest.splitlines())]
-    assert watch.returncode == 0, errors
+            code = watch.wait(timeout=60)
+    errors, events = err.read_text(), [json.loads(line) for line in out.read_text().splitlines()]
+    assert code == 0, errors
+    assert "trying again" in errors
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
     assert events[-1]["type"] == "ExecutionCompleted"
     assert "Traceback" not in errors
