@@ -1,7 +1,8 @@
-"""Named places where a test makes this process die, raise or hang. Nothing is armed unless `FAILPOINT` is set.
+"""Named places where a test makes this process die, raise, hang or stop. Nothing is armed unless `FAILPOINT` is set.
 
 `FAILPOINT=name:action:n` acts at the n-th time (from 1) that `name` is reached; `action` is `kill` (SIGKILL to
-itself), `raise`, or `hang` (the loop blocks, as a stopped process would). `NAMES` lists the places.
+itself), `raise`, `hang` (the loop blocks for good) or `stop` (SIGSTOP to itself: it goes on when somebody continues
+it). `NAMES` lists the places.
 Before it acts it writes `failpoint name:action` to standard error: a test can tell that the fault landed.
 """
 
@@ -25,7 +26,7 @@ NAMES = (
     "signal.before",
     "signal.after",
 )
-ACTIONS = ("kill", "raise", "hang")
+ACTIONS = ("kill", "raise", "hang", "stop")
 
 
 class FailpointError(RuntimeError):
@@ -61,4 +62,7 @@ def _act(name: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if action == "raise":
         raise FailpointError(name)
-    time.sleep(3600)
+    if action == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    else:
+        time.sleep(3600)

@@ -9,7 +9,7 @@ import asyncio
 import random
 from typing import NamedTuple
 
-from engine.failpoints import ACTIONS, NAMES
+from engine.failpoints import NAMES
 from tests.chaos.audit import audit
 from tests.chaos.client import Client
 from tests.chaos.report import Outcome
@@ -25,6 +25,8 @@ WAVES = 4
 REACHED = {"signal": 3, "claim": 4, "load": 4, "start": 12}
 OTHERWISE = 30
 """How often a place is surely reached, by the first part of its name; others more often."""
+ACTIONS = ("kill", "raise", "hang")
+"""Of `engine.failpoints`; C4 stops and continues processes."""
 PAIRS = tuple((kind, action) for kind in KINDS for action in ACTIONS)
 SIZE = len(PAIRS) * len(NAMES)
 """Cells of the whole matrix."""

@@ -1,7 +1,8 @@
 """C4: a process is stopped past its lease, another takes over, the stopped one goes on: it must do no harm.
 
 While it is stopped, callers go on to knock at its door; what it then writes, and what its tasks report, arrives under
-a lost lease and must be refused.
+a lost lease and must be refused. The first stop comes from inside, in the moment before a commit: that batch is in its
+hand when it goes on, so one stale write arrives for certain. The others come at random.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import msgspec
 from tests.chaos import history
 from tests.chaos.audit import audit
 from tests.chaos.client import Client
+from tests.chaos.kill_matrix import landed
 from tests.chaos.report import Outcome, Timed
 from tests.chaos.workload import call
 from tests.chaos.world import Engine, World, open_world
@@ -19,6 +21,9 @@ from tests.chaos.world import Engine, World, open_world
 EXECUTIONS = 20
 KNOCK = 0.02
 """Seconds between the first knock and the stop: some starts are half done when it comes."""
+IN_HAND = "commit.before:stop"
+FIRST = 2
+"""The commit that the first stop comes before; the one before makes the process an owner."""
 DRAIN = 30.0
 REFUSED = b"writes of a lost lease were refused"
 
@@ -37,7 +42,7 @@ async def zombie(n: int, seed: int, *, lease: float = 0.5, guard: str | None = N
 
 async def _run(world: World, n: int, seed: int, outcome: Outcome) -> None:
     engines = [world.engine("one"), world.engine("other")]
-    await asyncio.gather(*(engine.start() for engine in engines))
+    await asyncio.gather(engines[0].start(f"{IN_HAND}:{FIRST}"), engines[1].start())
     accepted: list[int] = []
     dice = random.Random(seed)
     async with Client(engines, seed=seed) as both, Client(engines[:1]) as one, Client(engines[1:]) as other:
@@ -45,10 +50,12 @@ async def _run(world: World, n: int, seed: int, outcome: Outcome) -> None:
         workflow = await both.define("steps", tasks)
         for number in range(n):
             victim, knocker = (engines[0], one) if number % 2 == 0 else (engines[1], other)
-            starts = (knocker.start(workflow, {"n": number}, f"{number}-{i}") for i in range(EXECUTIONS))
-            accepted += await asyncio.gather(*starts)
-            await asyncio.sleep(0.15)
+            starts = asyncio.gather(*_knocks(knocker, workflow, number, ""))
+            if number:
+                await starts
+                await asyncio.sleep(0.15)
             accepted += await _stop_and_go_on(world, victim, knocker, workflow, number, dice, outcome)
+            accepted += await starts
         await both.all_ended(DRAIN)
         outcome.stale = sum(refused_writes(engine) for engine in engines)
         await audit(world, both, outcome, accepted)
@@ -63,12 +70,17 @@ async def _stop_and_go_on(
     world: World, victim: Engine, knocker: Client, workflow: int, number: int, dice: random.Random, outcome: Outcome
 ) -> list[int]:
     """Stops `victim` until it is taken over, and counts what it still gets into the journal under its lost lease."""
-    owners = {row[0] for row in history.query(world.database_url, _OWNERS)}
-    knocks = [
-        asyncio.create_task(knocker.start(workflow, {"n": number}, f"{number}-late-{i}")) for i in range(EXECUTIONS)
-    ]
-    await asyncio.sleep(dice.random() * KNOCK)
-    victim.freeze()
+    knocks: list[asyncio.Task[int]] = []
+    if number == 0:
+        if not await landed(victim, IN_HAND, DRAIN):
+            outcome.problems.append("it did not stop before its commit")
+            return []
+        owners = _owners(world)
+    else:
+        owners = _owners(world)
+        knocks = _knocks(knocker, workflow, number, "late-")
+        await asyncio.sleep(dice.random() * KNOCK)
+        victim.freeze()
     lost = await _taken_over(world, owners)
     before = _written(world, lost)
     victim.thaw()
@@ -78,11 +90,20 @@ async def _stop_and_go_on(
     outcome.faults = (outcome.faults or 0) + 1
     answered = await asyncio.gather(*knocks)
     await asyncio.sleep(0.5)
-    landed = _written(world, lost) - before
-    if landed:
+    through = _written(world, lost) - before
+    if through:
         outcome.double += 1
-        outcome.problems.append(f"stop {number}: {landed} writes under the lost leases {sorted(lost)} landed")
+        outcome.problems.append(f"stop {number}: {through} writes under the lost leases {sorted(lost)} landed")
     return list(answered)
+
+
+def _knocks(knocker: Client, workflow: int, number: int, which: str) -> list[asyncio.Task[int]]:
+    starts = (knocker.start(workflow, {"n": number}, f"{number}-{which}{i}") for i in range(EXECUTIONS))
+    return [asyncio.create_task(start) for start in starts]
+
+
+def _owners(world: World) -> set[int]:
+    return {row[0] for row in history.query(world.database_url, _OWNERS)}
 
 
 _OWNERS = "SELECT DISTINCT owner FROM execution WHERE owner IS NOT NULL"
@@ -93,7 +114,7 @@ async def _taken_over(world: World, owners: set[int]) -> set[int]:
     deadline = asyncio.get_running_loop().time() + DRAIN
     while asyncio.get_running_loop().time() < deadline:
         lost = {row[0] for row in history.query(world.database_url, "SELECT id FROM lease WHERE lost")} & owners
-        if lost and not lost & {row[0] for row in history.query(world.database_url, _OWNERS)}:
+        if lost and not lost & _owners(world):
             return lost
         await asyncio.sleep(0.05)
     return set()
