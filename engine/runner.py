@@ -20,7 +20,7 @@ from engine.outcomes import loss_of, record_of, storable
 from engine.planner import LOST_ALONE, chance, is_hopeless, is_suspect, next_retry, plan
 from engine.ports import Append, NewExecution, Park, Signal
 from engine.slots import Slots
-from engine.state import State, TaskState, apply, derived_status, replay, stamp_due
+from engine.state import State, TaskState, apply, derived_status, next_due, replay, stamp_due, take_due
 from engine.states import ExecutionStatus, TaskStatus, is_terminal
 
 _TIMED = (ev.TaskSleeping, ev.TaskAwaiting, ev.TaskFailed)
@@ -145,11 +145,11 @@ class Run:
     @property
     def has_news(self) -> bool:
         """Whether `advance` has something to take in."""
-        return bool(self._results or self._signals or self._granted or self._due())
+        return bool(self._results or self._signals or self._granted or self._is_due())
 
     def next_due(self) -> float | None:
         """The earliest timer, in the database's clock."""
-        return min((task.due for task in self.state.timed.values() if task.due is not None), default=None)
+        return next_due(self.state)
 
     # --- one step ---
 
@@ -162,7 +162,7 @@ class Run:
             self._take_result(call, result, elapsed)
         for signal in self._signals:
             self._take_signal(signal)
-        for key in self._due():
+        for key in take_due(self.state, self.now) if self.state.alarms else ():
             self._fire(key)
         for key in self._granted:
             self._use_slot(key)
@@ -255,13 +255,15 @@ class Run:
     def _deliver(self, name: str) -> None:
         """Completes a task that awaits `name`, if a signal of that name has come."""
         mail = self.state.mail.get(name)
-        key = next((k for k, task in self.state.active.items() if task.awaiting == name), None)
-        if mail and key is not None:
-            self._say(ev.TaskCompleted(key, mail[0]))
+        waiting = self.state.awaiting.get(name)
+        if mail and waiting:
+            self._say(ev.TaskCompleted(next(iter(waiting)), mail[0]))
 
-    def _due(self) -> list[str]:
-        now = self.now
-        return [key for key, task in self.state.timed.items() if task.due is not None and task.due <= now]
+    def _is_due(self) -> bool:
+        if not self.state.alarms:
+            return False
+        due = next_due(self.state)
+        return due is not None and due <= self.now
 
     def _fire(self, key: str) -> None:
         task = self.state.tasks[key]

@@ -5,6 +5,7 @@ after a crash, and in an answer. Its cost depends on the neighbours of the task,
 """
 
 from collections import deque
+from heapq import heappop, heappush
 from typing import Any, assert_never
 
 from engine import events as ev
@@ -55,6 +56,8 @@ class State:
 
     __slots__ = (
         "active",
+        "alarms",
+        "awaiting",
         "busy",
         "cancel_reason",
         "cancelling",
@@ -74,7 +77,6 @@ class State:
         "status",
         "taken",
         "tasks",
-        "timed",
     )
 
     def __init__(self, execution_id: int, graph: CompiledGraph) -> None:
@@ -85,7 +87,10 @@ class State:
         self.input: Any = None
         self.tasks: dict[str, TaskState] = {}
         self.active: dict[str, TaskState] = {}
-        self.timed: dict[str, TaskState] = {}
+        self.alarms: list[tuple[float, str]] = []
+        """A heap of (due, task); an entry counts as long as the task is still due then."""
+        self.awaiting: dict[str, dict[str, None]] = {}
+        """By signal, the tasks that wait for it, the one that waits longest first."""
         self.busy = 0
         self.ended = 0
         self.ready: dict[int, None] = {}
@@ -131,7 +136,7 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901, PLR0912 — one
         case ev.TaskSleeping():
             _idle(state, event.task, TaskStatus.WAITING).output = event.output
         case ev.TaskAwaiting():
-            _idle(state, event.task, TaskStatus.WAITING).awaiting = event.name
+            _await(state, event)
         case ev.TaskCancelled():
             _end(state, event.task, TaskStatus.CANCELLED)
         case ev.SignalReceived():
@@ -196,7 +201,23 @@ def _set_timer(state: State, key: str, due: float) -> None:
     task = state.tasks[key]
     if key in state.active:
         task.due = due
-        state.timed[key] = task
+        heappush(state.alarms, (due, key))
+
+
+def next_due(state: State) -> float | None:
+    """The earliest timer."""
+    alarms = state.alarms
+    while alarms and state.tasks[alarms[0][1]].due != alarms[0][0]:
+        heappop(alarms)
+    return alarms[0][0] if alarms else None
+
+
+def take_due(state: State, now: float) -> list[str]:
+    """The tasks whose timers have run out, earliest first; each is answered once."""
+    due: dict[str, None] = {}
+    while (first := next_due(state)) is not None and first <= now:
+        due[heappop(state.alarms)[1]] = None
+    return list(due)
 
 
 def replay(state: State, stored: list[ev.StoredEvent]) -> None:
@@ -222,10 +243,23 @@ def _leave(state: State, key: str) -> TaskState:
         state.ready.pop(state.graph.by_key[key].index, None)
     elif task.status in _BUSY:
         state.busy -= 1
-    elif task.due is not None:
+    else:
         task.due = None
-        del state.timed[key]
+        if task.awaiting is not None:
+            _stop_awaiting(state, key, task.awaiting)
     return task
+
+
+def _await(state: State, event: ev.TaskAwaiting) -> None:
+    _idle(state, event.task, TaskStatus.WAITING).awaiting = event.name
+    state.awaiting.setdefault(event.name, {})[event.task] = None
+
+
+def _stop_awaiting(state: State, key: str, name: str) -> None:
+    waiting = state.awaiting[name]
+    del waiting[key]
+    if not waiting:
+        del state.awaiting[name]
 
 
 def _activate(state: State, key: str, status: TaskStatus) -> TaskState:

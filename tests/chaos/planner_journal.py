@@ -228,6 +228,8 @@ class Journal:
         return {name for name in map(history.waits_for, history.tasks) if name}
 
     def _check_served(self, run: Run) -> None:
+        dues = [task.due for task in run.state.tasks.values() if task.due is not None]
+        assert run.next_due() == min(dues, default=None)
         assert fields(run.state) == fields(self.state), "what is rebuilt is not what is served"
 
     def check_rebuilt(self) -> None:
@@ -258,12 +260,13 @@ def decided(state: State) -> Verdict:
 
 
 def fields(state: State, *, all_times: bool = False) -> dict[str, Any]:
-    """Every field of a state, its tasks opened, in an order-preserving form."""
-    return {
+    """Every field of a state, its tasks opened, in an order-preserving form; of its alarms those that count."""
+    found = {
         name: _plain(getattr(state, name), all_times)
         for name in state.__slots__
         if name != "graph" and (all_times or name not in VIEW_ONLY)
     }
+    return found | {"alarms": sorted({(due, key) for due, key in state.alarms if state.tasks[key].due == due})}
 
 
 def _plain(value: Any, all_times: bool) -> Any:

@@ -139,6 +139,78 @@ def test_an_execution_that_only_waits_is_parked_until_its_first_timer() -> None:
     assert drive.slots.free == drive.slots.size
 
 
+def test_timers_fire_in_the_order_of_their_moments_and_each_once() -> None:
+    drive = Driver(*(Task(key) for key in "abcd"))
+    drive.begin()
+    for key, seconds in (("a", 40), ("b", 20), ("c", 60)):
+        drive.result(key, Sleep(seconds))
+    assert drive.run.next_due() == drive.now - 1 + 20
+    drive.run.now = drive.now + 50
+    assert [event.task for event in drive.step().events] == ["b", "a"]  # type: ignore[union-attr]
+    assert not drive.run.has_news
+    assert drive.run.next_due() == drive.now - 1 + 60
+
+
+def test_a_timer_set_again_counts_anew() -> None:
+    retry = RetryPolicy(max_attempts=3, initial_interval=10, backoff_coefficient=1, jitter=0)
+    drive = Driver(Task("a", retry=retry), Task("b"))
+    drive.begin()
+    drive.result("a", Failed(Failure("x", "x")))
+    drive.run.now = drive.now + 10
+    drive.step()
+    drive.result("a", Failed(Failure("x", "x")))
+    assert drive.run.next_due() == drive.now + 10
+    assert drive.run.state.alarms == [(drive.now + 10, "a")]
+
+
+def test_the_one_that_waits_longest_gets_the_signal() -> None:
+    drive = Driver(*(Task(key) for key in "abc"))
+    drive.begin()
+    for key in "bca":
+        drive.result(key, AwaitSignal("go"))
+    drive.reload()
+    for number, key in enumerate("bca"):
+        drive.signal(number, "go")
+        assert drive.step().events[1] == ev.TaskCompleted(key, 1)
+
+
+def test_a_thousand_that_wait_are_not_looked_at_one_by_one() -> None:
+    """Counts the looks at tasks while one after the other is done."""
+
+    class Counted(dict[str, Any]):
+        looks = 0
+
+        def __getitem__(self, key: str) -> Any:
+            Counted.looks += 1
+            return super().__getitem__(key)
+
+        def values(self) -> Any:
+            Counted.looks += len(self)
+            return super().values()
+
+        def items(self) -> Any:
+            Counted.looks += len(self)
+            return super().items()
+
+    def looks(count: int) -> int:
+        drive = Driver(*(Task(f"t{n}") for n in range(count)), Task("busy"), slots=count + 1)
+        drive.begin()
+        state = drive.run.state
+        state.tasks, state.active, Counted.looks = Counted(state.tasks), Counted(state.active), 0
+        for number in range(count):
+            drive.result(f"t{number}", AwaitSignal(f"s{number}", 1000 + number) if number % 2 else Sleep(1000 + number))
+            assert not drive.run.has_news
+        for number in range(1, count, 2):
+            drive.signal(number, f"s{number}")
+            drive.step()
+        drive.run.now = drive.now + 10_000
+        drive.step()
+        assert list(state.active) == ["busy"]
+        return Counted.looks
+
+    assert looks(400) < 2.5 * looks(200)
+
+
 def test_a_wait_without_a_limit_is_never_due() -> None:
     drive = Driver(Task("a"))
     drive.begin()
