@@ -23,6 +23,8 @@ from engine.slots import Slots
 from engine.state import State, TaskState, apply, derived_status, next_due, replay, stamp_due, take_due
 from engine.states import ExecutionStatus, TaskStatus, is_terminal
 
+KEPT = 16
+"""Attempts that take over a slot of their own execution while others wait; then those have their turn."""
 _TIMED = (ev.TaskSleeping, ev.TaskAwaiting, ev.TaskFailed)
 
 
@@ -46,6 +48,7 @@ class Run:
         "_consumed",
         "_events",
         "_granted",
+        "_kept",
         "_records",
         "_results",
         "_row_status",
@@ -80,6 +83,7 @@ class Run:
         self._seen: set[int] = set()
         self._spare = 0
         """Slots given back in this step: what follows takes them first, so that begun executions end sooner."""
+        self._kept = 0
         self._row_status = row_status
         self._results: list[tuple[TaskCall, Result, float]] = []
         self._signals: list[Signal] = []
@@ -297,7 +301,7 @@ class Run:
     def _begin_attempt(self, key: str) -> None:
         if self.state.stopping:
             return
-        if self._spare and not self._slots.closed:
+        if self._spare and not self._slots.closed and self._may_keep():
             self._spare -= 1
             self._launch(self.state.graph.by_key[key])
         elif self._slots.take():
@@ -305,6 +309,13 @@ class Run:
         else:
             self._say(ev.TaskScheduled(key))
             self._queue(key)
+
+    def _may_keep(self) -> bool:
+        """Whether a slot given back goes to what follows: not for ever while others wait."""
+        if not self._slots.crowded:
+            return True
+        self._kept = self._kept + 1 if self._kept < KEPT else 0
+        return self._kept > 0
 
     def _queue(self, key: str) -> None:
         self.wanted.add(key)

@@ -1,6 +1,7 @@
 """One execution in memory: what a step says in the cases that are easier told than drawn by chance."""
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from engine import limits
 from engine.graph import CompiledGraph
 from engine.model import AwaitSignal, Completed, Edge, Failed, Failure, Graph, Presentation, RetryPolicy, Sleep, Task
 from engine.ports import NewExecution, Park, Signal
-from engine.runner import Run, Step
+from engine.runner import KEPT, Run, Step
 from engine.slots import Slots
 from engine.states import ExecutionStatus as E
 
@@ -122,6 +123,32 @@ def test_an_error_text_that_cannot_be_encoded_is_made_so() -> None:
     drive.begin()
     step = drive.result("a", Failed(Failure("OSError", "no file caf\udce9")))
     assert step.events[0] == ev.TaskFailed("a", Failure("OSError", "no file caf?", "a"), None, 0.5)
+
+
+# --- slots ---
+
+
+def test_a_long_execution_gives_its_slot_to_one_that_waits() -> None:
+    keys = [f"t{number}" for number in range(100)]
+    long = Driver(*map(Task, keys), edges=tuple(Edge(*pair) for pair in pairwise(keys)), slots=1)
+    short = Driver(Task("only"))
+    short.run = Run(2, short.graph, long.slots, short._wake)
+    long.begin()
+    for key in keys[:40]:
+        long.result(key, Completed())
+    assert list(long.run.flying) == ["t40"], "nobody waits: the slot is kept"
+    assert names(short.begin()) == ["ExecutionStarted", "TaskScheduled"]
+    done = 40
+    while not short.woken:
+        long.result(keys[done], Completed())
+        done += 1
+    assert done == 40 + KEPT + 1
+    assert (long.run.flying, long.run.wanted) == ({}, {keys[done]})
+    assert names(short.step()) == ["TaskStarted"]
+    short.result("only", Completed())
+    assert long.woken
+    assert names(long.step()) == ["TaskStarted"]
+    assert (long.slots.free, list(long.run.flying)) == (0, [keys[done]])
 
 
 # --- waiting ---
