@@ -7,12 +7,13 @@ import asyncio
 import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 
 from engine.errors import TaskError
 from engine.model import Failed, Failure, Outcome, Result, TaskCall
 from engine.task_ports import Host, Report
+from executors._threads import Job, Threads
 
 STOP_SECONDS = 5.0
 """How long `stop` waits for handlers that were cancelled; one that ignores it is left behind."""
@@ -27,7 +28,8 @@ _FAILURES = (Exception, SystemExit)
 class Attempts:
     """Runs calls; each is reported once, in the loop's thread, unless it was cancelled.
 
-    A timed-out thread cannot be killed: its result is dropped, and its thread is busy until it returns.
+    The clock of an attempt runs while its handler runs: waiting for a thread is none of it. A timed-out thread cannot
+    be killed: its result is dropped, and its thread is busy until it returns, or until the process ends.
     """
 
     def __init__(self, host: Host, report: Report, threads: int) -> None:
@@ -35,7 +37,7 @@ class Attempts:
         self._is_blocking = host.is_blocking
         self._run_alone = host.run_alone
         self._report = report
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="task")
+        self._threads = Threads(threads)
         self._running: dict[int, tuple[asyncio.Task[None], Awaitable[Result]]] = {}
 
     def __len__(self) -> int:
@@ -49,7 +51,7 @@ class Attempts:
             _cancel(task, work)
         if running:
             await asyncio.wait([task for task, _ in running], timeout=STOP_SECONDS)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.stop()
 
     def submit(self, calls: Sequence[TaskCall]) -> None:
         """Begins all; a light one is reported before this returns."""
@@ -59,7 +61,7 @@ class Attempts:
                 self._spawn(call, self._run_alone(call), pulse)
                 continue
             if self._is_blocking(call.type):
-                self._spawn(call, self._in_thread(call, pulse), pulse)
+                self._spawn(call, self._threads.submit(partial(self._blocking, call, pulse)), pulse)
                 continue
             began = time.monotonic()
             try:
@@ -83,6 +85,8 @@ class Attempts:
         self._running[id(call)] = asyncio.create_task(self._watch(call, work, pulse)), work
 
     async def _watch(self, call: TaskCall, work: Awaitable[Result], pulse: "Pulse") -> None:
+        if isinstance(work, Job):
+            await work.begun.wait()
         began = time.monotonic()
         result = await self._attempt(call, work, pulse)
         if self._running.pop(id(call), None) is not None:
@@ -108,9 +112,6 @@ class Attempts:
             if id(call) not in self._running or _is_cancelled():
                 raise
             return failed(call, TaskError("something that the handler waited for was cancelled", type="cancelled"))
-
-    async def _in_thread(self, call: TaskCall, pulse: "Pulse") -> Outcome:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._blocking, call, pulse)
 
     def _blocking(self, call: TaskCall, pulse: "Pulse") -> Outcome:
         try:
@@ -164,6 +165,8 @@ def _cancel(task: asyncio.Task[None], work: Awaitable[Result]) -> None:
     task.cancel()
     if inspect.iscoroutine(work) and inspect.getcoroutinestate(work) == inspect.CORO_CREATED:
         work.close()
+    elif isinstance(work, Job):
+        work.cancel()
 
 
 def _is_cancelled() -> bool:

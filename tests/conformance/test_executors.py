@@ -19,6 +19,8 @@ EXECUTORS = ("asyncio_executor",)
 KINDS = ("light", "async", "blocking")
 """How a handler may work: at once, awaiting, or in a thread."""
 
+THREADS = 4
+
 Handler = Callable[[TaskCall], Outcome | Awaitable[Outcome]]
 
 
@@ -27,7 +29,7 @@ class Bench:
 
     def __init__(self, name: str) -> None:
         host = Host(self._run, lambda kind: kind in self.blocking)
-        options = ExecutorOptions(host, open_nothing, threads=4)
+        options = ExecutorOptions(host, open_nothing, threads=THREADS)
         self.executor: Executor = registry.load("executors", name, "open_executor")(options)
         self.handlers: dict[str, Handler] = {}
         self.blocking: set[str] = set()
@@ -287,6 +289,39 @@ async def test_a_blocking_attempt_times_out_and_its_late_result_is_dropped(bench
     late.go.set()
     await asyncio.sleep(0.05)
     assert len(bench.reports) == 1
+
+
+async def test_waiting_for_a_thread_is_not_part_of_the_attempt(bench: Bench) -> None:
+    late = Late()
+    bench.handle("blocking", late)
+    bench.submit(*["blocking"] * THREADS)
+    assert await asyncio.to_thread(late.began.wait, 10)
+    bench.handlers["quick"] = lambda call: Completed("in time")
+    bench.blocking.add("quick")
+    bench.submit("quick", timeout=0.2, heartbeat_timeout=0.2)
+    await asyncio.sleep(0.4)
+    assert bench.reports == []
+    late.go.set()
+    await bench.results(THREADS + 1)
+    found = {call.type: (result, elapsed) for call, result, elapsed in bench.reports}
+    assert found["quick"][0] == Completed("in time")
+    assert found["quick"][1] < 0.2 <= found["blocking"][1]
+
+
+async def test_what_waits_for_a_thread_can_be_cancelled(bench: Bench) -> None:
+    late, never = Late(), Late()
+    bench.handle("blocking", late)
+    bench.submit(*["blocking"] * THREADS)
+    bench.handlers["never"] = never
+    bench.blocking.add("never")
+    waiting = bench.submit("never")
+    await asyncio.sleep(0)
+    bench.executor.cancel(waiting)
+    late.go.set()
+    await bench.results(THREADS)
+    bench.submit("blocking")
+    await bench.results(THREADS + 1)
+    assert not never.began.is_set()
 
 
 @pytest.mark.parametrize("kind", ["async", "blocking"])

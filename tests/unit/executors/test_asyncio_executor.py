@@ -1,6 +1,8 @@
 """What only the executor inside this process can do wrong."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Awaitable
 
 import pytest
@@ -45,6 +47,36 @@ async def test_a_handler_that_ignores_its_end_is_left_behind(monkeypatch: pytest
     over.set()
     await asyncio.sleep(0.01)
     assert reports == []
+
+
+STUCK = """
+import asyncio, threading
+from engine.model import Completed, TaskCall
+from engine.task_ports import ExecutorOptions, Host
+from executors.asyncio_executor import AsyncioExecutor
+from tests.unit.engine.harness import open_nothing
+
+began = threading.Event()
+
+def stuck(call, beat):
+    began.set()
+    threading.Event().wait()
+
+async def main():
+    executor = AsyncioExecutor(ExecutorOptions(Host(stuck, lambda kind: True), open_nothing, threads=2))
+    await executor.start(lambda call, result, elapsed: print("reported", flush=True))
+    executor.submit([TaskCall(1, key, "work", {}) for key in "abc"])
+    assert await asyncio.to_thread(began.wait, 30)
+    await executor.stop()
+    print("stopped", flush=True)
+
+asyncio.run(main())
+"""
+
+
+def test_a_stuck_blocking_handler_does_not_keep_the_process_from_ending() -> None:
+    done = subprocess.run([sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "stopped\n"
 
 
 async def test_a_future_that_others_cancel_is_a_failure() -> None:
