@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from api import contract, errors
+from api import contract, errors, pages
 from api.cache_middleware import CacheMiddleware
 from api.door import BothSlashes, HeadAsGet, Net
 from api.routes import executions, health, tasks, workflows
@@ -37,6 +37,7 @@ def build_fastapi(service: WorkflowService) -> FastAPI:
         version=VERSION,
         description=DESCRIPTION,
         openapi_tags=TAGS,
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
     )
@@ -45,4 +46,5 @@ def build_fastapi(service: WorkflowService) -> FastAPI:
         app.include_router(room.router)
     errors.install(app)
     contract.install(app)
+    pages.install(app)
     return app
