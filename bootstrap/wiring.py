@@ -41,7 +41,7 @@ async def open_service(settings: Settings, *, engine: bool) -> AsyncIterator[Wor
         stack.push_async_callback(store.close)
         if not store.shared:
             sys.setswitchinterval(SWITCH_SECONDS)
-        cache = _open_cache(settings, store)
+        cache = await _open_cache(settings, store)
         if cache is not None:
             await cache.start()
             stack.push_async_callback(cache.stop)
@@ -85,13 +85,13 @@ def _open_store(settings: Settings) -> Store:
     return store
 
 
-def _open_cache(settings: Settings, store: Store) -> ResponseCache | None:
+async def _open_cache(settings: Settings, store: Store) -> ResponseCache | None:
     """Redis when there is one; in process only when no other process can write."""
     cache: ResponseCache | None = None
     if settings.cache == "off":
         return None
     if settings.redis_url:
-        cache = registry.load("cache", "redis_cache", "open_cache")(settings.redis_url)
+        cache = registry.load("cache", "redis_cache", "open_cache")(settings.redis_url, await store.identity())
     elif not store.shared:
         cache = registry.load("cache", "memory", "open_cache")()
     return cache

@@ -197,6 +197,6 @@ class RedisCache:
         return b":".join((self._prefix, run, kind.encode(), name.encode() if isinstance(name, str) else name))
 
 
-def open_cache(url: str) -> RedisCache:
-    """On the Redis at `url`; it may be down, now or later."""
-    return RedisCache(url)
+def open_cache(url: str, installation: str = "") -> RedisCache:
+    """On the Redis at `url`; it may be down, now or later. Those of one `installation` share their entries."""
+    return RedisCache(url, f"millrace:{installation}")

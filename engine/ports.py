@@ -333,6 +333,10 @@ class Store(DraftStore, JournalStore, Protocol):
         """One cheap round trip. Raises `StoreUnavailable`."""
         ...
 
+    async def identity(self) -> str:
+        """Names this database among all others; the same for every process that may write to it."""
+        ...
+
     def listen(self, wake: Callable[[str, tuple[int, ...]], None]) -> None:
         """Calls `wake(topic, execution ids)` in the loop when another process says that something happened.
 

@@ -97,6 +97,11 @@ class PostgreSQLStore:
     async def ping(self) -> None:
         await self._read("SELECT 1")
 
+    async def identity(self) -> str:
+        """By the server and the database in it, whatever URL leads there; a copy elsewhere is another one."""
+        rows = await self._read(reads.IDENTITY)
+        return f"{rows[0][0]:x}-{rows[0][1]:x}"
+
     def listen(self, wake: Callable[[str, tuple[int, ...]], None]) -> None:
         self._bell.listen(wake)
 

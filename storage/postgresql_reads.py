@@ -105,3 +105,6 @@ NEXT_WAKE = (
     "SELECT extract(epoch FROM wake_at - now())::float8 FROM execution "
     "WHERE owner IS NULL AND wake_at IS NOT NULL ORDER BY wake_at LIMIT 1"
 )
+
+IDENTITY = """SELECT c.system_identifier, d.oid::bigint FROM pg_control_system() AS c
+JOIN pg_database d ON d.datname = current_database()"""

@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import secrets
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -56,6 +57,7 @@ class SQLiteStore:
         self._path = str(Path(str(schema.parse_url(url).database)).absolute())
         self._clock = Clock()
         self._drafts = DraftCache()
+        self._identity = secrets.token_hex(8)
         self._lock: int | None = None
         self._events = Coalescer(self._ask(sqlite_reads.events))
         self._executions = Coalescer(self._ask(sqlite_reads.executions))
@@ -85,6 +87,10 @@ class SQLiteStore:
         self._engine.dispose()
         os.close(self._lock)
         self._lock = None
+
+    async def identity(self) -> str:
+        """Only this process writes, until it ends."""
+        return self._identity
 
     async def ping(self) -> None:
         await self._read_raw(lambda db: db.execute("SELECT 1").fetchone())

@@ -8,12 +8,15 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cache.redis_cache import RedisCache
+from tests import servers
 from tests.rest import Rest, open_rest
+from tests.stores import opened
 
 CLIENTS = 8
 STEPS = 80
@@ -123,3 +126,26 @@ async def test_without_the_generation_of_the_read_it_would_be_seen(
     monkeypatch.setattr(RedisCache, "put", delayed(forgetful))
     clients = await play(migrated_postgres_url, redis_url, seed=1)
     assert sum(client.stale for client in clients) > 0
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "sqlite"])
+async def test_two_installations_may_share_a_redis(
+    kind: str, migrated_postgres_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    with servers.database(servers.migrated_template()) as other_url:
+        urls = (
+            [migrated_postgres_url, other_url] if kind == "postgresql" else [f"sqlite:///{tmp_path}/{n}" for n in "ab"]
+        )
+        async with AsyncExitStack() as stack:
+            doors = [await stack.enter_async_context(open_rest(url, engine=False, redis_url=redis_url)) for url in urls]
+            for name, door in zip(("one", "other"), doors, strict=True):
+                await door.post("/workflows/", {"name": name})
+            for name, door in zip(("one", "other"), doors, strict=True):
+                answers = [await door.get("/workflows/1") for _ in range(2)]
+                assert [answer.json()["name"] for answer in answers] == [name, name]
+                assert answers[-1].headers["x-cache"] == "hit"
+
+
+async def test_whatever_url_leads_to_a_database_it_is_the_same(migrated_postgres_url: str) -> None:
+    async with opened(migrated_postgres_url) as one, opened(f"{migrated_postgres_url}&connect_timeout=5") as other:
+        assert await one.identity() == await other.identity()
