@@ -10,6 +10,7 @@ from deploy.servers import free_port
 from engine.errors import ConfigurationError, LeaseLost, StoreUnavailable
 from engine.ports import Append, Signal, Store
 from storage import postgresql_journal as journal
+from storage.postgresql_bell import TOPICS
 from storage.postgresql_session import Broken, Session
 from tests.stores import SPACE, begins, cut_connections, ends, locked, opened, parks, says, sql, until, waits
 
@@ -152,7 +153,7 @@ async def test_a_bell_that_was_cut_rings_for_everything_afterwards(
     heard: list[tuple[str, tuple[int, ...]]] = []
     stores[1].listen(lambda topic, ids: heard.append((topic, ids)))
     assert cut_connections(migrated_postgres_url)
-    await until(lambda: {topic for topic, ids in heard if ids == ()} == {"claim", "signal", "progress"})
+    await until(lambda: {topic for topic, ids in heard if ids == ()} == set(TOPICS))
 
     def heard_again() -> bool:
         stores[0].notify("progress", [7])
