@@ -36,7 +36,7 @@ SWITCH_SECONDS = 0.0005
 async def open_service(settings: Settings, *, engine: bool) -> AsyncIterator[WorkflowService]:
     """The service over its store and cache; with `engine`, executions run in this process until the block ends."""
     async with AsyncExitStack() as stack:
-        store = _open_store(settings)
+        store = _open_store(settings, engine)
         await store.open()
         stack.push_async_callback(store.close)
         if not store.shared:
@@ -78,10 +78,10 @@ async def open_service(settings: Settings, *, engine: bool) -> AsyncIterator[Wor
         yield service
 
 
-def _open_store(settings: Settings) -> Store:
+def _open_store(settings: Settings, engine: bool) -> Store:
     scheme = settings.database_url.partition(":")[0].partition("+")[0]
     module = {"postgres": "postgresql"}.get(scheme, scheme)
-    store: Store = registry.load("storage", module, "open_store")(settings.database_url)
+    store: Store = registry.load("storage", module, "open_store")(settings.database_url, engine=engine)
     return store
 
 

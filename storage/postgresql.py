@@ -1,18 +1,16 @@
 """PostgreSQL for any number of processes.
 
 The journal, the claims and the hot reads run inside the event loop on a few connections in psycopg2's asynchronous
-mode: one writer, the only one that takes the fence, three readers, one that listens. Drafts and pages go through
-SQLModel's tables on up to three more, in threads.
+mode: one writer, the only one that takes the fence, two readers, one that listens. Drafts and pages go through
+SQLModel's tables on one more in a process with an engine, and on two in one that only answers: 5 and 6 connections,
+so that four engines and an API need 26.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, TypeVar
 
 import psycopg2
-from sqlalchemy import ColumnElement, Connection, create_engine, func, type_coerce
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import ColumnElement, Connection, func, type_coerce
 
 from engine.errors import ConfigurationError, StoreUnavailable
 from engine.events import StoredEvent
@@ -40,19 +38,20 @@ from storage.drafts import Drafts, cannot_hold, key_taken
 from storage.postgresql_appends import append, translate
 from storage.postgresql_batch import PREPARED
 from storage.postgresql_bell import Bell
-from storage.postgresql_session import CONNECT, Broken, Part, Rows, Session
+from storage.postgresql_pool import Pool
+from storage.postgresql_session import Broken, Part, Rows, Session
 from storage.records import execution_record
 
 T = TypeVar("T")
-READERS = 3
-THREADS = 3
+READERS = 2
+DRAFTS_OF_AN_ENGINE, DRAFTS_OF_A_DOOR = 1, 2
 NOW: ColumnElement[float] = type_coerce(func.now(), Instant())
 LOCK_NOT_AVAILABLE = "55P03"
 
 
-def open_store(url: str, **_options: Any) -> Store:
+def open_store(url: str, *, engine: bool = False) -> Store:
     """A store that is not yet open. Raises `ConfigurationError`."""
-    return PostgreSQLStore(url)
+    return PostgreSQLStore(url, DRAFTS_OF_AN_ENGINE if engine else DRAFTS_OF_A_DOOR)
 
 
 class PostgreSQLStore:
@@ -60,12 +59,13 @@ class PostgreSQLStore:
 
     shared: ClassVar[bool] = True
 
-    def __init__(self, url: str) -> None:
-        self._url = schema.parse_url(url)
-        dsn = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
+    def __init__(self, url: str, drafts: int) -> None:
+        parsed = schema.parse_url(url)
+        dsn = parsed.set(drivername="postgresql").render_as_string(hide_password=False)
         self._writer = Session(dsn, greet=PREPARED)
         self._readers = [Session(dsn) for _ in range(READERS)]
         self._bell = Bell(dsn)
+        self._pool = Pool(parsed, drafts)
         self._drafts = DraftCache()
         self._leases: set[int] = set()
         self._events = Coalescer(self._read_events)
@@ -81,8 +81,6 @@ class PostgreSQLStore:
         except BaseException:
             await self.close()
             raise
-        self._engine = create_engine(self._url, connect_args=CONNECT, pool_size=THREADS, max_overflow=0)
-        self._threads = ThreadPoolExecutor(THREADS, "postgresql-draft")
 
     async def close(self) -> None:
         for coalescer in (self._events, self._executions, self._revisions):
@@ -90,9 +88,7 @@ class PostgreSQLStore:
         await self._bell.close()
         for session in (self._writer, *self._readers):
             session.close()
-        if hasattr(self, "_threads"):
-            await asyncio.to_thread(self._threads.shutdown)
-            self._engine.dispose()
+        await self._pool.close()
 
     async def ping(self) -> None:
         await self._read("SELECT 1")
@@ -238,7 +234,7 @@ class PostgreSQLStore:
         return {row.id: row for row in found if row is not None}
 
     async def list_executions(self, where: ExecutionFilter, after: Cursor | None, limit: int) -> list[ExecutionRow]:
-        return await self._thread(lambda c: pages.list_executions(c, where, after, limit), "AUTOCOMMIT")
+        return await self._pool.run(lambda c: pages.list_executions(c, where, after, limit), "AUTOCOMMIT")
 
     async def reserve_ids(self, count: int) -> range:
         after: int = (await self._read(journal.reserve(count)))[0][0]
@@ -271,48 +267,9 @@ class PostgreSQLStore:
             drafts[:] = [Drafts(connection, NOW, self._drafts)]
             return verb(drafts[0])
 
-        answer = await self._thread(job, isolation)
+        answer = await self._pool.run(job, isolation)
         drafts[0].remember()
         return answer
-
-    async def _thread(self, job: Callable[[Connection], T], isolation: str) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._transaction, job, isolation)
-
-    def _transaction(self, job: Callable[[Connection], T], isolation: str) -> T:
-        """In a thread. A pooled connection that broke unseen is replaced once: nothing was committed on it."""
-        try:
-            try:
-                return self._attempt(job, isolation)
-            except _BrokenBefore:
-                return self._attempt(job, isolation)
-        except (_BrokenBefore, DBAPIError, psycopg2.Error) as error:
-            raise StoreUnavailable(f"the database does not answer: {error}") from error
-
-    def _attempt(self, job: Callable[[Connection], T], isolation: str) -> T:
-        with self._connected(isolation) as connection:
-            with connection.begin() as transaction:
-                try:
-                    answer = job(connection)
-                except DBAPIError as error:
-                    if error.connection_invalidated:
-                        raise _BrokenBefore(str(error.orig).strip()) from error
-                    raise
-                transaction.commit()
-            return answer
-
-    def _connected(self, isolation: str) -> Connection:
-        """The pool passes on what the driver raises when it sets up a connection that is dead already."""
-        connection = self._engine.connect()
-        try:
-            return connection.execution_options(isolation_level=isolation)
-        except psycopg2.Error as error:
-            connection.invalidate(error)
-            connection.close()
-            raise _BrokenBefore(str(error).strip()) from error
-
-
-class _BrokenBefore(Exception):
-    """The connection broke before the commit."""
 
 
 async def _translated(query: Awaitable[Rows]) -> Rows:

@@ -42,7 +42,7 @@ T = TypeVar("T")
 READERS = 3
 
 
-def open_store(url: str, **_options: Any) -> Store:
+def open_store(url: str, *, engine: bool = False) -> Store:
     """A store that is not yet open. Raises `ConfigurationError`."""
     return SQLiteStore(url)
 
