@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     database_url: Annotated[Url, Field(repr=False)] = "sqlite:///millrace.db"
     """Where state lives: `sqlite:///file.db` (embedded) or `postgresql://user:password@host:5432/name`."""
     redis_url: Annotated[Url | None, Field(repr=False)] = None
-    """The Redis that holds the response cache: `redis://:password@host:6379/0`. Unset: no Redis."""
+    """The Redis for the response cache and published events: `redis://:password@host:6379/0`. Unset: no Redis."""
     redis_host: str | None = None
     """Host of the Redis, instead of `REDIS_URL`. Ignored when `REDIS_URL` is set."""
     redis_port: Port = 6379
@@ -76,6 +76,16 @@ class Settings(BaseSettings):
     """Threads for tasks that block."""
     cache: Literal["auto", "off"] = "auto"
     """The response cache; auto: Redis if there is one, else in process if no other process can write."""
+    publish: Literal["auto", "on", "off"] = "auto"
+    """Whether engines publish every event to Redis Streams; auto: on PostgreSQL with a Redis yes, on SQLite no."""
+    publish_stream: Annotated[str, Field(pattern=r"^[!-~]{1,200}$")] = "millrace:events"
+    """The stream that events are published to, and what the names of the other keys begin with."""
+    publish_shards: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Streams to spread executions over (`<stream>:0` …), so that several consumers can share the work in order."""
+    publish_max_length: Annotated[int, Field(ge=1, le=1_000_000_000)] = 50_000
+    """Events that each stream keeps, about; older ones go, read or not."""
+    publish_per_workflow: bool = False
+    """Whether events also go to a stream of their workflow (`<stream>:workflow:<id>`), for a day after its last one."""
     egress_allow_private: bool = True
     """Whether tasks may call loopback and private addresses. Set false when strangers may define workflows."""
 
@@ -98,7 +108,7 @@ class Settings(BaseSettings):
         password = f":{quote(str(values['redis_password']), safe='')}@" if values.get("redis_password") else ""
         return {**values, "redis_url": f"redis://{password}{host}:{values.get('redis_port', 6379)}/0"}
 
-    @field_validator("engine", "cache", "log_level", "log_format", mode="before")
+    @field_validator("engine", "cache", "publish", "log_level", "log_format", mode="before")
     @classmethod
     def _lower(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value

@@ -15,11 +15,13 @@ from engine.caretakers.claims import claims
 from engine.caretakers.inbox import Inbox
 from engine.caretakers.lag import LoopLag
 from engine.caretakers.loop import Duty, repeat
+from engine.caretakers.relay import Relay
 from engine.caretakers.renewal import renewal
 from engine.caretakers.sharing import sharing
 from engine.caretakers.sweep import sweep
 from engine.catalog import Catalog
 from engine.drafts import Drafts
+from engine.errors import ConfigurationError
 from engine.library import Library
 from engine.ports import ResponseCache, Store
 from engine.progress import Progress
@@ -72,6 +74,10 @@ async def open_service(settings: Settings, *, engine: bool) -> AsyncIterator[Wor
             }
             if store.shared:
                 duties["sharing"] = partial(sharing, worker)
+            if _publishes(settings, store):
+                relay = _relay(settings, store, progress)
+                stack.push_async_callback(relay.stop)
+                duties["relay"] = relay.round
         await stack.enter_async_context(_caretakers(duties))
         if worker is not None:
             stack.push_async_callback(worker.stop)  # before the caretakers: its lease is renewed until its last append
@@ -97,6 +103,28 @@ async def _open_cache(settings: Settings, store: Store) -> ResponseCache | None:
     return cache
 
 
+def _publishes(settings: Settings, store: Store) -> bool:
+    """Raises `ConfigurationError` if events are to be published and there is nowhere to publish them to."""
+    if settings.publish == "on" and not settings.redis_url:
+        raise ConfigurationError("PUBLISH=on needs a Redis; set REDIS_URL, or PUBLISH=off")
+    return settings.publish == "on" or (settings.publish == "auto" and bool(settings.redis_url) and store.shared)
+
+
+def _relay(settings: Settings, store: Store, progress: Progress) -> Relay:
+    publisher = registry.load("publish", "redis_streams", "open_publisher")(
+        settings.redis_url,
+        stream=settings.publish_stream,
+        shards=settings.publish_shards,
+        max_length=settings.publish_max_length,
+        per_workflow=settings.publish_per_workflow,
+    )
+    return Relay(store, publisher, progress, holder=f"{_holder()} relay", ttl=settings.lease_seconds)
+
+
+def _holder() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
 async def _open_worker(
     settings: Settings, store: Store, library: Library, progress: Progress, nodes: Catalog, stack: AsyncExitStack
 ) -> Worker:
@@ -114,7 +142,7 @@ async def _open_worker(
         settings.executor,
         progress,
         Terms(
-            f"{socket.gethostname()}:{os.getpid()}",
+            _holder(),
             settings.lease_seconds,
             settings.max_concurrent_tasks,
             settings.stop_seconds,

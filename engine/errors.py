@@ -15,7 +15,8 @@
     │   └── AlreadyEnded
     ├── Exhausted               a bounded resource is full; try later
     ├── Unavailable             a server we need does not answer; try later
-    │   └── StoreUnavailable
+    │   ├── StoreUnavailable
+    │   └── PublisherUnavailable
     ├── Refused                 inside the engine: the store did not take a write
     │   ├── LeaseLost
     │   └── BatchRefused
@@ -148,6 +149,12 @@ class StoreUnavailable(Unavailable):
     """The database does not answer; try again."""
 
     code = "store_unavailable"
+
+
+class PublisherUnavailable(Unavailable):
+    """The server that events are published to does not answer; it is tried again."""
+
+    code = "publisher_unavailable"
 
 
 class Refused(MillraceError):

@@ -21,6 +21,7 @@ from engine.model import (
     Workflow,
     WorkflowVersion,
 )
+from engine.outbox import OutboxStore
 from engine.states import ExecutionStatus
 
 WHOLE_HISTORY = limits.HISTORY + 4 * limits.TASKS
@@ -317,7 +318,7 @@ class JournalStore(Protocol):
         ...
 
 
-class Store(DraftStore, JournalStore, Protocol):
+class Store(DraftStore, JournalStore, OutboxStore, Protocol):
     """Where state lives."""
 
     shared: ClassVar[bool]

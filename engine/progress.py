@@ -13,12 +13,14 @@ class Progress:
     def __init__(self) -> None:
         self._followers: Watchers = {}
         self._waiters: Watchers = {}
+        self._readers: set[asyncio.Event] = set()
 
     def __bool__(self) -> bool:
-        return bool(self._followers or self._waiters)
+        return bool(self._followers or self._waiters or self._readers)
 
     def moved(self, executions: Iterable[int]) -> None:
         """Something was appended to these."""
+        self._wake_readers()
         _set(self._followers, executions)
 
     def ended(self, executions: Iterable[int]) -> None:
@@ -27,6 +29,7 @@ class Progress:
 
     def perhaps(self, executions: Iterable[int] = ()) -> None:
         """Something may have happened to these, or (none named) to any: word from another process."""
+        self._wake_readers()
         named = tuple(executions)
         _set(self._followers, named or tuple(self._followers))
         _set(self._waiters, named or tuple(self._waiters))
@@ -36,6 +39,20 @@ class Progress:
         """An event that is set at each piece of news; the watcher clears it before it reads."""
         with _watching(self._followers, execution) as event:
             yield event
+
+    @contextmanager
+    def follow_all(self) -> Iterator[asyncio.Event]:
+        """An event that is set at each piece of news of any execution."""
+        event = asyncio.Event()
+        self._readers.add(event)
+        try:
+            yield event
+        finally:
+            self._readers.discard(event)
+
+    def _wake_readers(self) -> None:
+        for event in self._readers:
+            event.set()
 
     @contextmanager
     def await_end(self, execution: int) -> Iterator[asyncio.Event]:

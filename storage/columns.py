@@ -55,7 +55,7 @@ class Instant(TypeDecorator[float]):
 
 
 class Xid8(UserDefinedType[int]):
-    """PostgreSQL's 64-bit transaction number; a place for it on SQLite."""
+    """PostgreSQL's 64-bit transaction number; on SQLite the commit's time in microseconds."""
 
     cache_ok = True
 
@@ -64,7 +64,7 @@ class Xid8(UserDefinedType[int]):
 
 
 class current_xact(FunctionElement[int]):  # noqa: N801 - an SQL function
-    """The number of the running transaction; NULL on SQLite, where nobody needs it."""
+    """The number of the running transaction; NULL on SQLite, where the insert says it."""
 
     inherit_cache = True
 

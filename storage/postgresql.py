@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Connection, func, type_coerce
 from engine.errors import ConfigurationError, StoreUnavailable
 from engine.events import StoredEvent
 from engine.model import ExecutionRow, Workflow, WorkflowVersion
+from engine.outbox import Outbox, Position, RelayTerm
 from engine.ports import (
     WHOLE_HISTORY,
     Append,
@@ -30,6 +31,7 @@ from engine.ports import (
 )
 from storage import pages, postgresql_drafts, schema
 from storage import postgresql_journal as journal
+from storage import postgresql_outbox as outbox
 from storage import postgresql_reads as reads
 from storage.coalesce import Coalescer
 from storage.columns import Instant
@@ -239,6 +241,20 @@ class PostgreSQLStore:
     async def reserve_ids(self, count: int) -> range:
         after: int = (await self._read(journal.reserve(count)))[0][0]
         return range(after - count, after)
+
+    # --- the outbox ---
+
+    async def take_relay(self, holder: str, ttl: float) -> RelayTerm | None:
+        return outbox.term(await self._read(*outbox.take(holder, ttl)))
+
+    async def mark_relay(self, lease: int, mark: Position, ttl: float) -> None:
+        await self._read(*outbox.mark(lease, mark, ttl))
+
+    async def read_outbox(self, after: Position, limit: int) -> Outbox:
+        return outbox.records(await self._read(outbox.read(after, limit)))
+
+    async def rewind_outbox(self, before: Position, count: int) -> Position:
+        return outbox.start(await self._read(outbox.rewind(before, count)))
 
     # --- connections ---
 

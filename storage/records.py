@@ -19,6 +19,11 @@ _any = msgspec.json.Decoder().decode
 
 _resources = msgspec.json.Decoder(Resources).decode
 
+RELAY = "events"
+"""The relay's row."""
+OUTBOX_BYTES = 4 * 1024 * 1024
+"""What events on their way out may weigh together, the last one not counted."""
+
 _JSON_COLUMNS = {
     "parameters": "parameters",
     "depends_on": "depends_on",

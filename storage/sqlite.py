@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from engine.errors import ConfigurationError, MillraceError, StoreUnavailable
 from engine.events import StoredEvent
 from engine.model import ExecutionRow, Workflow, WorkflowVersion
+from engine.outbox import Outbox, Position, RelayTerm
 from engine.ports import (
     WHOLE_HISTORY,
     Append,
@@ -31,7 +32,7 @@ from engine.ports import (
     Store,
     TaskEdit,
 )
-from storage import pages, schema, sqlite_journal, sqlite_reads
+from storage import pages, schema, sqlite_journal, sqlite_outbox, sqlite_reads
 from storage.coalesce import Coalescer
 from storage.columns import Instant, from_microseconds
 from storage.draft_cache import DraftCache
@@ -206,6 +207,20 @@ class SQLiteStore:
 
     async def reserve_ids(self, count: int) -> range:
         return await self._write(lambda work: sqlite_journal.reserve_ids(work.db, count))
+
+    # --- the outbox ---
+
+    async def take_relay(self, holder: str, ttl: float) -> RelayTerm | None:
+        return await self._write(lambda work: sqlite_outbox.take(work.db, work.now, holder, ttl))
+
+    async def mark_relay(self, lease: int, mark: Position, ttl: float) -> None:
+        await self._write(lambda work: sqlite_outbox.mark(work.db, work.now, lease, mark, ttl))
+
+    async def read_outbox(self, after: Position, limit: int) -> Outbox:
+        return await self._read_raw(lambda db: sqlite_outbox.read(db, after, limit))
+
+    async def rewind_outbox(self, before: Position, count: int) -> Position:
+        return await self._read_raw(lambda db: sqlite_outbox.rewind(db, before, count))
 
     # --- threads ---
 

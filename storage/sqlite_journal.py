@@ -14,8 +14,8 @@ from storage.sqlite_reads import EXECUTION, execution_from, id_list
 from storage.sqlite_rows import execute_rows
 
 _EVENTS = (
-    f"INSERT INTO event (v, at, lease, batch, execution_id, seq, type, data) "
-    f"SELECT {FORMAT}, ?, ?, ?, column1, column2, column3, column4 FROM"
+    f"INSERT INTO event (v, at, xid, lease, batch, execution_id, seq, type, data) "
+    f"SELECT {FORMAT}, ?, ?, ?, ?, column1, column2, column3, column4 FROM"
 )
 _EXECUTIONS = (
     f"INSERT INTO execution (v, created_at, id, namespace, workflow_id, version_id, status, owner, wake_at, "
@@ -49,6 +49,10 @@ def acquire_lease(db: sqlite3.Connection, now: int, holder: str, ttl: float) -> 
     """The file's lock is ours, so every older lease is dead: its executions are due at once."""
     db.execute("UPDATE lease SET lost = 1 WHERE NOT lost")
     db.execute("UPDATE execution SET owner = NULL, wake_at = ? WHERE owner IS NOT NULL", (now,))
+    return new_lease(db, now, holder, ttl)
+
+
+def new_lease(db: sqlite3.Connection, now: int, holder: str, ttl: float) -> int:
     sql = "INSERT INTO lease (holder, created_at, expires_at) VALUES (?, ?, ?)"
     number: int | None = db.execute(sql, (holder, now, now + _span(ttl))).lastrowid
     assert number is not None
@@ -122,7 +126,7 @@ def _write(
             parked.append(number)
         changes.append(_change(append, final, now))
     execute_rows(db, _EXECUTIONS, rows, head=(now,))
-    execute_rows(db, _EVENTS, events, head=(now, lease, batch))
+    execute_rows(db, _EVENTS, events, head=(now, now, lease, batch))
     _update(db, now, lease, changes)
     if consumed:
         db.execute(_FORGET, (id_list(consumed),))

@@ -90,6 +90,6 @@ def next_wake(db: sqlite3.Connection, now: int) -> float | None:
 
 
 def last_time(db: sqlite3.Connection) -> int:
-    """When the newest event was written."""
-    row = db.execute("SELECT at FROM event ORDER BY rowid DESC LIMIT 1").fetchone()
-    return 0 if row is None else int(row[0])
+    """When the newest event was written, as far as anybody knows: it may be gone, and published."""
+    row = db.execute("SELECT max(coalesce((SELECT max(xid) FROM event), 0), coalesce((SELECT max(xid) FROM relay), 0))")
+    return int(row.fetchone()[0])

@@ -30,7 +30,7 @@ class Work(NamedTuple):
 
 
 class Clock:
-    """The machine's clock in microseconds, but never going back: after a step back it runs on monotonically."""
+    """The machine's clock in microseconds, but never the same twice: after a step back it runs on monotonically."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -46,7 +46,7 @@ class Clock:
         with self._lock:
             tick = time.monotonic_ns()
             onward = self._last + (tick - self._tick) // 1000
-            self._last, self._tick = max(time.time_ns() // 1000, onward), tick
+            self._last, self._tick = max(time.time_ns() // 1000, onward, self._last + 1), tick
             return self._last
 
     def seconds(self) -> float:

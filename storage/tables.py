@@ -186,9 +186,13 @@ class IdempotencyTable(Base, table=True):
 
 
 class EventTable(Base, table=True):
-    """The journal. `lease` and `batch` name the commit; `xid` orders a relay on PostgreSQL."""
+    """The journal. `lease` and `batch` name the commit.
+
+    `xid` orders commits for the relay: PostgreSQL's number of the transaction, on SQLite its time in microseconds.
+    """
 
     __tablename__ = "event"
+    __table_args__ = (Index("ix_event_xid", "xid"),)
     execution_id: int = _column(BigInteger, primary_key=True, autoincrement=False)
     seq: int = _column(Integer, primary_key=True, autoincrement=False)
     type: str = _column(Text)
@@ -197,7 +201,7 @@ class EventTable(Base, table=True):
     lease: int | None = _column(BigInteger, null=True)
     batch: int | None = _column(BigInteger, null=True)
     encoding: int = _number(SmallInteger, 0)
-    xid: int | None = _column(Xid8().with_variant(BigInteger, "sqlite"), null=True, server_default=current_xact())
+    xid: int = _column(Xid8().with_variant(BigInteger, "sqlite"), server_default=current_xact())
     data: bytes = _column(LargeBinary)
 
 
@@ -233,6 +237,18 @@ class LeaseTable(Base, table=True):
     expires_at: float = _column(Instant)
     lost: bool = _column(Boolean, server_default=false())
     created_at: float = _column(Instant)
+
+
+class RelayTable(Base, table=True):
+    """How far the events were published, under which lease; `journal` names this database for good."""
+
+    __tablename__ = "relay"
+    name: str = _column(Text, primary_key=True)
+    journal: str = _column(Text)
+    lease: int | None = _column(BigInteger, null=True)
+    xid: int = _number(BigInteger, 0)
+    execution_id: int = _number(BigInteger, 0)
+    seq: int = _number(Integer, 0)
 
 
 class IdBlockTable(Base, table=True):

@@ -20,7 +20,7 @@ SABOTAGE = {
     "only the REST door knows FastAPI": ("commands/rest.py", "import fastapi"),
     "only storage speaks SQL": ("nodes/noop.py", "import sqlmodel"),
     "only egress calls out": ("nodes/http_request.py", "import aiohttp"),
-    "only the cache speaks to Redis": ("nodes/noop.py", "import redis"),
+    "only the cache and the publisher speak to Redis": ("nodes/noop.py", "import redis"),
 }
 
 BY_NOBODY = {"importlib.metadata", "importlib.resources"}

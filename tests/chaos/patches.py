@@ -52,9 +52,9 @@ PATCHES: dict[str, tuple[Change, ...]] = {
         Change("engine.journal", '                hit("commit.after")\n', ""),
         Change(
             "storage.sqlite_journal",
-            "    execute_rows(db, _EVENTS, events, head=(now, lease, batch))\n",
+            "    execute_rows(db, _EVENTS, events, head=(now, now, lease, batch))\n",
             "    from engine.failpoints import hit\n    if rows:\n        hit('commit.after')\n"
-            "    execute_rows(db, _EVENTS, events, head=(now, lease, batch))\n",
+            "    execute_rows(db, _EVENTS, events, head=(now, now, lease, batch))\n",
         ),
     ),
     # --- guards taken out ---

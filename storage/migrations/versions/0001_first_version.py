@@ -43,10 +43,13 @@ def upgrade() -> None:
         sa.Column("lease", sa.BigInteger(), nullable=True),
         sa.Column("batch", sa.BigInteger(), nullable=True),
         sa.Column("encoding", sa.SmallInteger(), server_default=sa.text("0"), nullable=False),
-        sa.Column("xid", Xid8().with_variant(sa.BigInteger(), "sqlite"), server_default=current_xact(), nullable=True),
+        sa.Column("xid", Xid8().with_variant(sa.BigInteger(), "sqlite"), server_default=current_xact(), nullable=False),
         sa.Column("data", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("execution_id", "seq", name=op.f("pk_event")),
     )
+    with op.batch_alter_table("event", schema=None) as batch_op:
+        batch_op.create_index("ix_event_xid", ["xid"], unique=False)
+
     op.create_table(
         "execution",
         sa.Column("id", Id, autoincrement=False, nullable=False),
@@ -122,6 +125,16 @@ def upgrade() -> None:
             postgresql_where=sa.text("NOT lost"),
         )
 
+    op.create_table(
+        "relay",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("journal", sa.Text(), nullable=False),
+        sa.Column("lease", sa.BigInteger(), nullable=True),
+        sa.Column("xid", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("execution_id", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("seq", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_relay")),
+    )
     op.create_table(
         "signal",
         sa.Column("id", Id, nullable=False),

@@ -1,0 +1,1 @@
+"""Publishers: each file is one `Publisher` behind `open_publisher`."""
