@@ -251,10 +251,10 @@ class PostgreSQLStore:
         await self._read(*outbox.mark(lease, mark, ttl))
 
     async def read_outbox(self, after: Position, limit: int) -> Outbox:
-        return outbox.records(await self._read(outbox.read(after, limit)))
+        return outbox.records(await self._read(*outbox.read(after, limit)))
 
     async def rewind_outbox(self, before: Position, count: int) -> Position:
-        return outbox.start(await self._read(outbox.rewind(before, count)))
+        return outbox.start(await self._read(*outbox.rewind(before, count)))
 
     # --- connections ---
 

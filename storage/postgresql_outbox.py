@@ -12,6 +12,8 @@ from storage.postgresql_session import Part, Rows
 from storage.records import OUTBOX_BYTES, RELAY
 
 _XMIN = "pg_snapshot_xmin(pg_current_snapshot())"
+_ALONG_THE_INDEX = "SELECT set_config('enable_bitmapscan', 'off', true), set_config('enable_sort', 'off', true)"
+"""Also without statistics: a plan that sorts all that is waiting, once per batch, would never catch up."""
 _XMAX = "pg_snapshot_xmax(pg_current_snapshot())"
 _RELAY = f"relay WHERE name = '{RELAY}'"
 
@@ -56,9 +58,9 @@ def mark(lease: int, position: Position, ttl: float) -> list[Part]:
     ]
 
 
-def read(after: Position, limit: int) -> str:
+def read(after: Position, limit: int) -> list[Part]:
     """(held, xid, execution_id, seq, workflow_id, type, at, data): one row at least, with NULLs if nothing is ready."""
-    return f"""SELECT EXISTS (SELECT 1 FROM event WHERE xid >= {_XMIN}),
+    sql = f"""SELECT EXISTS (SELECT 1 FROM event WHERE xid >= {_XMIN}),
   e.xid, e.execution_id, e.seq, coalesce(x.workflow_id, 0), e.type, extract(epoch FROM e.at)::float8, e.data
 FROM (SELECT 1) AS one LEFT JOIN (
   SELECT *, sum(octet_length(data)) OVER (ORDER BY xid, execution_id, seq ROWS UNBOUNDED PRECEDING)
@@ -66,6 +68,7 @@ FROM (SELECT 1) AS one LEFT JOIN (
   FROM (SELECT * FROM event WHERE (xid, execution_id, seq) > {_row(after)} AND xid >= '{after.order:d}'
     AND xid < {_XMIN} ORDER BY xid, execution_id, seq LIMIT {limit:d}) AS ready) AS e ON e.before < {OUTBOX_BYTES}
 LEFT JOIN execution x ON x.id = e.execution_id ORDER BY e.xid, e.execution_id, e.seq"""
+    return [_ALONG_THE_INDEX, sql]
 
 
 def records(rows: Rows) -> Outbox:
@@ -77,8 +80,9 @@ def records(rows: Rows) -> Outbox:
     return Outbox(events, held=rows[0][0])
 
 
-def rewind(before: Position, count: int) -> str:
-    return f"SELECT xid FROM event WHERE xid <= '{before.order:d}' ORDER BY xid DESC OFFSET {count:d} LIMIT 1"
+def rewind(before: Position, count: int) -> list[Part]:
+    sql = f"SELECT xid FROM event WHERE xid <= '{before.order:d}' ORDER BY xid DESC OFFSET {count:d} LIMIT 1"
+    return [_ALONG_THE_INDEX, sql]
 
 
 def start(rows: Rows) -> Position:
