@@ -81,7 +81,9 @@ def records(rows: Rows) -> Outbox:
 
 
 def rewind(before: Position, count: int) -> list[Part]:
-    sql = f"SELECT xid FROM event WHERE xid <= '{before.order:d}' ORDER BY xid DESC OFFSET {count:d} LIMIT 1"
+    sql = (
+        f"SELECT xid FROM event WHERE xid <= '{before.order:d}' ORDER BY xid DESC OFFSET {max(count - 1, 0):d} LIMIT 1"
+    )
     return [_ALONG_THE_INDEX, sql]
 
 

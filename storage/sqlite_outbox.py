@@ -49,5 +49,5 @@ def read(db: sqlite3.Connection, after: Position, limit: int) -> Outbox:
 def rewind(db: sqlite3.Connection, before: Position, count: int) -> Position:
     """Before the whole commit that is so far back."""
     sql = "SELECT xid FROM event WHERE xid <= ? ORDER BY xid DESC LIMIT 1 OFFSET ?"
-    row = db.execute(sql, (before.order, count)).fetchone()
+    row = db.execute(sql, (before.order, max(count - 1, 0))).fetchone()
     return Position() if row is None else Position(row[0])
