@@ -23,7 +23,7 @@ class Consumer:
     """Reads a stream from its beginning and drops what it has seen."""
 
     def __init__(self, url: str, stream: str = STREAM) -> None:
-        self._client = redis.Redis.from_url(url)
+        self._client = straight(url)
         self._stream = stream
         self._after = "0"
         self.seen: dict[int, list[int]] = defaultdict(list)
@@ -63,8 +63,13 @@ class Consumer:
         self._client.close()
 
 
+def straight(url: str) -> Any:
+    """A client of Redis beside ours."""
+    return redis.Redis.from_url(url)
+
+
 def publisher(url: str, **options: Any) -> Publisher:
-    values = {"stream": STREAM, "shards": 1, "max_length": 50_000, "per_workflow": False}
+    values: dict[str, Any] = {"stream": STREAM, "shards": 1, "max_length": 50_000, "per_workflow": False}
     return open_publisher(url, **values | options)
 
 
