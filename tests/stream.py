@@ -78,7 +78,7 @@ async def relaying(
     store: Store, to: Publisher, *, ttl: float = 60.0, dies: bool = False, progress: Progress | None = None
 ) -> AsyncIterator[Relay]:
     """A relay at work. `dies`: at the end it vanishes as a killed process does, without a mark or a release."""
-    relay = Relay(store, to, progress or Progress(), holder="test", ttl=ttl)
+    relay = Relay(store, to, Progress() if progress is None else progress, holder="test", ttl=ttl)
     task = asyncio.create_task(repeat("relay", relay.round))
     try:
         yield relay
