@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from hiredis import pack_command
 from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
@@ -91,7 +92,8 @@ class RedisStreams:
         try:
             async with asyncio.timeout(SECONDS):
                 connection = self._connection or await self._connect()
-                await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+                packed = b"".join(pack_command(command) for command in commands)  # type: ignore[arg-type]
+                await connection.send_packed_command(packed, check_health=False)
                 replies = [await _read(connection) for _ in commands]
             _raise_first(replies)
         except (RedisError, OSError, TimeoutError) as error:
