@@ -48,13 +48,16 @@ def term(rows: Rows) -> RelayTerm | None:
 
 
 def mark(lease: int, position: Position, ttl: float) -> list[Part]:
-    """Not waited for by the disk: a mark that a crash takes back costs duplicates, and whatever is deleted after it
-    is written to the log after it."""
+    """In the order of `take`: the relay's row, then the lease's.
+
+    Not waited for by the disk: a mark that a crash takes back costs duplicates, and whatever is deleted after it is
+    written to the log after it.
+    """
     place = f"xid = {position.order:d}, execution_id = {position.execution_id:d}, seq = {position.seq:d}"
     return [
         "SELECT set_config('synchronous_commit', 'off', true)",
-        *renew(lease, ttl),
         f"UPDATE relay SET {place} WHERE name = '{RELAY}' AND lease = {lease:d}",
+        *renew(lease, ttl),
     ]
 
 

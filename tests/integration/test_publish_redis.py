@@ -1,13 +1,16 @@
 """What stands in Redis after events were published, and what does not."""
 
 import asyncio
+import re
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+import redis
 
+from deploy.processes import ROOT
 from engine.errors import PublisherUnavailable
 from engine.outbox import OutboxEvent, Position, Publisher
 from publish import redis_streams
@@ -160,3 +163,19 @@ async def test_a_lost_answer_closes_the_transaction(opened: Open, client: Any) -
     last = await one.last(JOURNAL)
     assert client.xlen(STREAM) == (499 if last else 0)
     assert await one.publish(JOURNAL, [event(500)])
+
+
+async def test_the_consumer_of_the_documentation_works(
+    opened: Open, redis_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events that come twice are printed once."""
+    one = opened()
+    await one.last(JOURNAL)
+    for start in (1, 3):
+        await one.publish(JOURNAL, [event(n, data=b'{"task":"a"}') for n in range(start, start + 4)])
+    (example,) = re.findall(r"```python\n(.+?)```", (ROOT / "docs/events.md").read_text(), re.DOTALL)
+    client = redis.Redis.from_url(redis_url, decode_responses=True)
+    monkeypatch.setattr(redis, "Redis", lambda **_options: client)
+    exec(example.replace("while True:", "for _ in range(2):").replace("block=5000", "block=10"), {})
+    client.close()
+    assert capsys.readouterr().out.splitlines() == [f"1 {n} TaskStarted {{'task': 'a'}}" for n in range(1, 7)]
