@@ -11,7 +11,7 @@ import pytest
 
 from engine.caretakers import relay as relays
 from engine.events import EventRecord
-from engine.outbox import OutboxEvent, Position
+from engine.outbox import OutboxEvent, Position, RelayTerm
 from engine.ports import Append, Store
 from publish.redis_streams import RedisStreams
 from storage import postgresql_outbox
@@ -98,13 +98,15 @@ async def test_a_graceful_stop_leaves_nothing_to_repeat(store: Store, redis_url:
 async def test_a_relay_that_dies_between_publish_and_mark_repeats_and_loses_nothing(
     store: Store, redis_url: str, consumer: Consumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relays, "MARK_PAUSE", 60)
+    async def unmarked(_relay: relays.Relay, _term: RelayTerm) -> None:
+        """It dies before its first mark."""
+
+    monkeypatch.setattr(relays.Relay, "_mark", unmarked)
     feed = Feed(store)
     for _ in range(3):
         async with relaying(store, publisher(redis_url), ttl=0.2, dies=True):
             await feed.turns(5)
             await consumer.catches_up(store, feed.ids)
-        await asyncio.sleep(0.25)
     assert consumer.gaps == {}
     assert consumer.dropped > 0
 
