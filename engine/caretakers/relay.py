@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 BATCH = 500
 GATHER = 0.01
 """Seconds between two batches that are not full: news comes in crowds."""
-POLL = 5.0
+POLL = 10.0
 """Seconds between looks that nothing asked for: the guarantee behind all wake-ups."""
 MARK_PAUSE = 0.2
 """Seconds between two marks; after a crash at most this much is published again."""
@@ -107,7 +107,7 @@ class Relay:
             self._place = place
             self._reached = max(self._reached, place)
             await self._mark(term)
-            await self._pause(outbox, news)
+            await self._pause(term, outbox, news)
 
     async def _find_place(self, term: RelayTerm) -> Position:
         """Never after what we know to be published, whatever the publisher says: it may know another past of ours."""
@@ -122,27 +122,37 @@ class Relay:
     async def _mark(self, term: RelayTerm) -> None:
         if _now() >= self._mark_due:
             reached = self._reached
-            await self._store.mark_relay(term.lease, reached, self._ttl)
+            if reached == self._marked:
+                await self._store.renew_lease(term.lease, self._ttl)
+            else:
+                await self._store.mark_relay(term.lease, reached, self._ttl)
             self._marked, self._marked_at = reached, _now()
 
     @property
     def _mark_due(self) -> float:
-        """Marks also renew the lease, so they are made when there is nothing new, too."""
+        """A mark also renews the lease; without anything to mark, it is only renewed."""
         renewal = self._ttl / 2
         return self._marked_at + (renewal if self._reached == self._marked else min(MARK_PAUSE, renewal))
 
-    async def _pause(self, outbox: Outbox, news: asyncio.Event) -> None:
+    async def _pause(self, term: RelayTerm, outbox: Outbox, news: asyncio.Event) -> None:
         if len(outbox.events) == BATCH:
             await asyncio.sleep(0)
         elif not outbox.held:
             self._held_pause = GATHER
             await asyncio.sleep(GATHER)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, min(POLL, self._mark_due - _now()))):
-                    await news.wait()
+            await self._idle(term, news)
         else:  # news cannot be published either
             self._held_pause = GATHER if outbox.events else min(2 * self._held_pause, HELD_PAUSE)
             await asyncio.sleep(min(self._held_pause, max(0.0, self._mark_due - _now())))
+
+    async def _idle(self, term: RelayTerm, news: asyncio.Event) -> None:
+        """Until there is news, or the poll is due; what is to be marked or renewed meanwhile needs no look."""
+        end = _now() + POLL
+        while not news.is_set() and _now() < end:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, min(end, self._mark_due) - _now())):
+                    await news.wait()
+            await self._mark(term)
 
 
 def _now() -> float:

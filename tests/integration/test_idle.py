@@ -1,13 +1,13 @@
 """An engine with nothing to do leaves its database in peace."""
 
 import asyncio
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from bootstrap.settings import Settings
 from bootstrap.wiring import open_service
-from engine.caretakers import claims, inbox, lag, sharing
+from engine.caretakers import claims, inbox, lag, relay, sharing
 from storage.postgresql_pool import Pool
 from storage.postgresql_session import Session
 
@@ -17,11 +17,12 @@ MOST = 120
 """Statements a minute."""
 
 
+@pytest.mark.parametrize("publish", ["off", "on"])
 async def test_an_idle_engine_says_less_than_two_statements_a_second(
-    migrated_postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    migrated_postgres_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch, publish: Literal["off", "on"]
 ) -> None:
     lease = Settings().lease_seconds
-    for module, name in ((claims, "POLL"), (inbox, "POLL"), (sharing, "INTERVAL"), (lag, "INTERVAL")):
+    for module, name in ((claims, "POLL"), (inbox, "POLL"), (relay, "POLL"), (sharing, "INTERVAL"), (lag, "INTERVAL")):
         monkeypatch.setattr(module, name, getattr(module, name) / QUICKER)
     said: list[str] = []
     run, draft = Session.run, Pool.run
@@ -36,7 +37,9 @@ async def test_an_idle_engine_says_less_than_two_statements_a_second(
 
     monkeypatch.setattr(Session, "run", counting)
     monkeypatch.setattr(Pool, "run", drafting)
-    settings = Settings(database_url=migrated_postgres_url, lease_seconds=lease / QUICKER)
+    settings = Settings(
+        database_url=migrated_postgres_url, redis_url=redis_url, publish=publish, lease_seconds=lease / QUICKER
+    )
     async with open_service(settings, engine=True):
         await asyncio.sleep(10 / QUICKER)
         said.clear()
