@@ -58,7 +58,7 @@ class TaskAnswer(msgspec.Struct, frozen=True):
     key: str
     type: str | None
     depends_on: tuple[str, ...]
-    when: bool | str
+    when: bool | str | dict[str, Any]
     retry: RetryAnswer
     timeout: float | None
     executor: str | None

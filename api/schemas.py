@@ -67,8 +67,11 @@ DependsOn = Annotated[
     Field(max_length=limits.TASKS, description="Keys of tasks that must have ended before."),
 ]
 When = Annotated[
-    bool | Annotated[str, Field(max_length=limits.TEMPLATE)],
-    Field(description="Whether it runs: true, false, or one template.", examples=["{{input.express}}"]),
+    bool | Annotated[str, Field(max_length=limits.TEMPLATE)] | dict[str, Any],
+    Field(
+        description="Whether it runs: true, false, an expression, or a JSONLogic object.",
+        examples=["{{input.total}} > 100", {"==": [{"var": "customer.kind"}, "gold"]}],
+    ),
 ]
 Timeout = Annotated[
     float, Field(gt=0, le=limits.DURATION, description="Seconds that one attempt may take.", examples=[30])

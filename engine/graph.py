@@ -14,7 +14,8 @@ import msgspec
 from engine import limits
 from engine.documents import canonical_json, pointer
 from engine.errors import Fault
-from engine.expressions.templates import Template, compile_template
+from engine.expressions.templates import Template, compile_condition, compile_template
+from engine.expressions.tree import Place, pointer_of
 from engine.model import Edge, Graph, Presentation, Record, Resources, RetryPolicy, Task
 from engine.ports import Compiled, Definition
 
@@ -38,7 +39,7 @@ class Vertex:
         self.task = task
         self.out = out
         self.config: Template = compile_template(task.config)[0]
-        self.when: Template | None = None if task.when is True else compile_template(task.when)[0]
+        self.when: Template | None = None if task.when is True else compile_condition(task.when)[0]
 
 
 class CompiledGraph:
@@ -135,13 +136,15 @@ def check(definition: Definition, nodes: NodeTypes) -> list[Fault]:
         return faults
     for task in graph.tasks:
         faults.extend(_check_task(task, definition, nodes))
+    references, bad = _check_templates(definition)
+    faults.extend(bad)
     cycle = find_cycle(graph)
     if cycle:
         where = definition.pointers.get(cycle[0], "") + pointer(*filter(None, [definition.edge_field]))
         shown = " -> ".join(cycle if len(cycle) <= 20 else [*cycle[:10], f"… {len(cycle) - 13} more …", *cycle[-3:]])
         faults.append(Fault(f"the tasks depend on each other in a cycle: {shown}", where, "cycle"))
     else:
-        faults.extend(_check_references(definition))
+        faults.extend(_check_references(definition, references))
     return faults
 
 
@@ -175,19 +178,12 @@ def _check_task(task: Task, definition: Definition, nodes: NodeTypes) -> list[Fa
         faults.append(Fault(message, f"{where}/type", "unknown_node_type"))
     else:
         faults.extend(nodes.config_faults(task.type, task.config, field))
-    faults.extend(compile_template(task.config, field)[1])
     if task.executor is not None and task.executor not in nodes.executors():
         message = f"unknown executor {task.executor!r:.100}{suggestion(task.executor, nodes.executors())}"
         faults.append(Fault(message, f"{where}/executor", "unknown_executor"))
     if task.timeout is not None and not 0 < task.timeout <= limits.DURATION:
         faults.append(Fault("a timeout is in seconds, above 0 and at most a year", f"{where}/timeout", "out_of_range"))
     faults.extend(_check_liveness(task, where))
-    if isinstance(task.when, str):
-        template, bad = compile_template(task.when, f"{where}/when")
-        faults.extend(bad)
-        if template.constant:
-            message = "`when` is true, false, or one template such as {{input.express}}"
-            faults.append(Fault(message, f"{where}/when", "invalid_condition"))
     if task.on_error not in ("fail", "continue") and task.on_error not in definition.pointers:
         message = (
             f"`on_error` is fail, continue, or the key of a task; there is no task {task.on_error!r:.100}, add it first"
@@ -204,30 +200,55 @@ def _check_liveness(task: Task, where: str) -> list[Fault]:
     if not 1 <= task.concurrency_limit <= limits.CONCURRENCY:
         message = f"a concurrency_limit is between 1 and {limits.CONCURRENCY}"
         faults.append(Fault(message, f"{where}/concurrency_limit", "out_of_range"))
-    if task.concurrency_key is not None:
-        faults.extend(compile_template(task.concurrency_key, f"{where}/concurrency_key")[1])
     return faults
 
 
-def _check_references(definition: Definition) -> list[Fault]:
+References = dict[str, dict[str, Place]]
+"""By the key of a task: the tasks that its config and its `when` refer to, with their first places."""
+
+
+def _check_templates(definition: Definition) -> tuple[References, list[Fault]]:
+    references: References = {}
+    faults: list[Fault] = []
+    parts = 0
+    for task in definition.graph.tasks:
+        where = definition.pointers.get(task.key, "")
+        mine: dict[str, Place] = {}
+        for template, bad in (
+            compile_template(task.config, f"{where}/{definition.config_field}"),
+            compile_condition(task.when, f"{where}/when"),
+            compile_template(task.concurrency_key, f"{where}/concurrency_key"),
+        ):
+            faults += [*bad, *_check_secrets(template)]
+            mine = template.references | mine
+            parts += template.parts
+        references[task.key] = mine
+        if parts > limits.PARTS:
+            faults.append(Fault(f"the expressions of a workflow have at most {limits.PARTS} parts", where, "too_large"))
+            break
+    return references, faults
+
+
+def _check_secrets(template: Template) -> list[Fault]:
+    return [
+        Fault(f"there is no secret {name!r:.100}: this release keeps none", pointer_of(place), "template_secret")
+        for name, place in template.secrets.items()
+    ]
+
+
+def _check_references(definition: Definition, references: References) -> list[Fault]:
     ancestors = _ancestors(definition.graph)
     place = {task.key: i for i, task in enumerate(definition.graph.tasks)}
     faults: list[Fault] = []
     for task in definition.graph.tasks:
-        where = definition.pointers.get(task.key, "")
-        template = compile_template(task.config, f"{where}/{definition.config_field}")[0]
-        references = dict(template.references)
-        for field, value in (("when", task.when), ("concurrency_key", task.concurrency_key)):
-            if isinstance(value, str):
-                references |= compile_template(value, f"{where}/{field}")[0].references
-        for key, place_of in references.items():
+        for key, place_of in references.get(task.key, {}).items():
             if key not in place:
                 hint = suggestion(key, place) if len(faults) < HINTS else ""
                 message = f"a template refers to the task {key!r}, which does not exist{hint}"
-                faults.append(Fault(message, place_of, "template_unknown_task"))
+                faults.append(Fault(message, pointer_of(place_of), "template_unknown_task"))
             elif not ancestors[task.key] >> place[key] & 1:
                 message = f"a template refers to {key!r}, which need not have ended by then; add depends_on: [{key!r}]"
-                faults.append(Fault(message, place_of, "template_not_ancestor"))
+                faults.append(Fault(message, pointer_of(place_of), "template_not_ancestor"))
     return faults
 
 

@@ -18,6 +18,12 @@ DESCRIPTION = 10_000
 """Characters of a description."""
 TEMPLATE = 64 * 1024
 """Characters of one template string."""
+EXPRESSION = 10_000
+"""Parts (tokens, or values in JSONLogic) of one expression."""
+PARTS = 100_000
+"""Parts of all expressions of one workflow; paths that stand alone do not count."""
+STEPS = 250_000
+"""Steps that the expressions of one task may make: a third of a second at the very most."""
 MAX_INTEGER = 2**63 - 1
 MIN_INTEGER = -(2**63)
 WAIT = 60.0

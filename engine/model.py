@@ -53,7 +53,7 @@ class Task(Record, frozen=True):
     key: str
     type: str = "noop"
     config: dict[str, Any] = {}
-    when: bool | str = True
+    when: bool | str | dict[str, Any] = True
     retry: RetryPolicy = RetryPolicy()
     timeout: float | None = None
     executor: str | None = None
@@ -104,7 +104,7 @@ class DraftTask(Record, frozen=True, omit_defaults=False):
     type: str | None
     parameters: dict[str, Any]
     depends_on: tuple[str, ...]
-    when: bool | str
+    when: bool | str | dict[str, Any]
     retry: RetryPolicy
     timeout: float | None
     executor: str | None

@@ -117,8 +117,9 @@ class Run:
 
     def running(self) -> list[TaskCall]:
         """The calls of attempts that the journal says run; an executor may still know them."""
-        running = [key for key, task in self.state.active.items() if task.status is TaskStatus.RUNNING]
-        return [self._call(self.state.graph.by_key[key], self.state.tasks[key].attempt) for key in running]
+        running = [(key, task) for key, task in self.state.active.items() if task.status is TaskStatus.RUNNING]
+        by_key = self.state.graph.by_key
+        return [self._call(by_key[key], task.attempt, task.started_at or self.now) for key, task in running]
 
     def resume(self, running: Sequence[TaskCall], attached: Container[int]) -> None:
         """Goes on after a take-over: attempts whose call (by `id()`) is not attached are lost and start again."""
@@ -286,6 +287,7 @@ class Run:
             message = f"the history has more than {limits.HISTORY} events"
             self.state.failed = Failure("history_limit", message)
         while True:
+            self.state.now = self.now
             decision = plan(self.state)
             for event in decision.settle:
                 self._say(event)
@@ -341,7 +343,7 @@ class Run:
         known: TaskState | None = self.state.tasks.get(key)
         attempt = 1 if known is None else known.attempt + 1
         try:
-            call = self._call(vertex, attempt)
+            call = self._call(vertex, attempt, self.now)
         except TaskError as error:
             self._spare += 1
             self._say(ev.TaskFailed(key, Failure(error.type, error.message, key)))
@@ -350,10 +352,13 @@ class Run:
         self.flying[key] = call
         self._calls.append(call)
 
-    def _call(self, vertex: Vertex, attempt: int) -> TaskCall:
-        """Templates refer to ancestors only, so the same attempt renders to the same call, here or after a crash."""
+    def _call(self, vertex: Vertex, attempt: int, now: float) -> TaskCall:
+        """Templates refer to ancestors only, so the same attempt renders to the same call, here or after a crash
+        (`now` to within the time of a commit).
+        """
         task, number = vertex.task, self.state.execution_id
         known = self.state.tasks.get(vertex.key)
+        self.state.now = now
         return TaskCall(
             number,
             task.key,

@@ -70,6 +70,7 @@ class State:
         "heard",
         "input",
         "mail",
+        "now",
         "ready",
         "remaining",
         "seq",
@@ -85,6 +86,8 @@ class State:
         self.seq = 0
         self.status = ExecutionStatus.PENDING
         self.input: Any = None
+        self.now = 0.0
+        """What expressions call `now`: set by whoever evaluates them; no event sets it, and none is folded by it."""
         self.tasks: dict[str, TaskState] = {}
         self.active: dict[str, TaskState] = {}
         self.alarms: list[tuple[float, str]] = []

@@ -135,6 +135,7 @@ def _task_run(folded: _Folded, key: str) -> TaskRun:
 
 def _input(state: State, key: str) -> Any:
     """The rendered config: templates refer to ancestors only, so it is what the attempt was given."""
+    state.now = state.tasks[key].started_at or 0.0
     try:
         return state.graph.by_key[key].config.render(state)
     except TaskError:

@@ -331,6 +331,7 @@ class Worker:
     def _advance(self, run: Run, done: Started | None = None) -> None:
         try:
             hit("step.before")
+            run.now = max(run.now, self.clock.now())
             step = run.advance()
             hit("step.after")
         except Exception as error:

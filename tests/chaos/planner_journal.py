@@ -264,7 +264,7 @@ def fields(state: State, *, all_times: bool = False) -> dict[str, Any]:
     found = {
         name: _plain(getattr(state, name), all_times)
         for name in state.__slots__
-        if name != "graph" and (all_times or name not in VIEW_ONLY)
+        if name not in ("graph", "now") and (all_times or name not in VIEW_ONLY)
     }
     return found | {"alarms": sorted({(due, key) for due, key in state.alarms if state.tasks[key].due == due})}
 

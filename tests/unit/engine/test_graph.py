@@ -65,6 +65,11 @@ def test_what_can_be_executed_has_no_faults() -> None:
         (Task("a", timeout=float("nan")), ("out_of_range", "/tasks/0/timeout")),
         (Task("a", timeout=1e12), ("out_of_range", "/tasks/0/timeout")),
         (Task("a", when="yes"), ("invalid_condition", "/tasks/0/when")),
+        (Task("a", when={"nope": []}), ("jsonlogic", "/tasks/0/when/nope")),
+        (Task("a", when={"var": "tasks.b.output"}), ("template_not_ancestor", "/tasks/0/when/var")),
+        (Task("a", when="b.output.x > 1"), ("template_not_ancestor", "/tasks/0/when")),
+        (Task("a", config={"x": "{{zzz.output}}"}), ("template_unknown_task", "/tasks/0/config/x")),
+        (Task("a", config={"x": "{{secrets.key}}"}), ("template_secret", "/tasks/0/config/x")),
         (Task("a", when="{{nope}}"), ("template_unknown_path", "/tasks/0/when")),
         (Task("a", on_error="z"), ("unknown_task", "/tasks/0/on_error")),
         (Task("a", config={"x": "{{tasks.z.output}}"}), ("template_unknown_task", "/tasks/0/config/x")),
@@ -75,6 +80,14 @@ def test_what_can_be_executed_has_no_faults() -> None:
 )
 def test_each_fault_has_its_code_and_place(task: Task, fault: tuple[str, str]) -> None:
     assert faults(task, B) == [fault]
+
+
+def test_the_expressions_of_a_workflow_are_bounded() -> None:
+    config = {"x": ["{{" + "1 + " * 4_000 + "1}}"] * 5}
+    assert faults(*(Task(key, config=config) for key in "abcd")) == []
+    assert faults(*(Task(key, config=config) for key in "abcdefg")) == [("too_large", "/tasks/4")]
+    found = faults(Task("a", config={"x": ["{{x(1)}}"] * 50_000}))
+    assert found[-1] == ("too_large", "/tasks/0")
 
 
 def test_all_faults_are_told_at_once() -> None:

@@ -58,11 +58,18 @@ def test_an_outcome_takes_its_label_and_the_unlabelled(label: str | None, taken:
         ("{{input.x}}", {"x": ""}, "skip"),
         ("{{input.x}}", {"x": []}, "skip"),
         ("{{input.x}}", {"x": None}, "skip"),
-        ("{{input.x}}", {"x": "no"}, "start"),
+        ("{{input.x}}", {"x": "maybe"}, "start"),
+        ("{{input.x}}", {"x": "false"}, "skip"),
+        ("{{input.x}}", {"x": "No"}, "skip"),
+        ("not {{input.x}}", {"x": "false"}, "start"),
+        ("{{input.x}} > 10", {"x": 11}, "start"),
+        ("{{input.x}} > 10", {"x": 10}, "skip"),
+        ({">": [{"var": "x"}, 10]}, {"x": 11}, "start"),
+        ({">": [{"var": "x"}, 10]}, {}, "skip"),
         ("{{input.x}}", {}, "fail"),
     ],
 )
-def test_when(when: bool | str, value: Any, decided: str) -> None:
+def test_when(when: bool | str | dict[str, Any], value: Any, decided: str) -> None:
     decision = plan(state(Graph((Task("a", when=when),)), ev.ExecutionStarted(value)))
     match decided:
         case "start":

@@ -12,6 +12,7 @@ from engine import limits
 from engine.errors import Invalid, TaskError
 from engine.expressions.paths import MAX_SEGMENTS, parse_path
 from engine.expressions.templates import compile_template, has_template
+from engine.expressions.tree import pointer_of
 from engine.model import Failure
 from engine.states import TaskStatus
 from tests.unit.engine.test_documents import VALUES
@@ -144,14 +145,11 @@ def test_what_is_not_there_is_a_final_failure(path: str) -> None:
         "input.",
         "input..n",
         ".input",
-        "[0]",
-        '["input"]',
         "input[-1]",
         "input[x]",
         "input[0",
         'input["x]',
         "input n",
-        "input.n + 1",
         "input.n | upper",
         "input.n()",
         "input.né",
@@ -187,7 +185,7 @@ def test_references_are_the_tasks_with_their_first_place() -> None:
     template, _ = compile_template(
         {"p": "{{tasks.a.output}} {{tasks.b.status}}", "q": ["{{tasks.a.output.x}}", "{{input.tasks.c.output}}"]}, "/c"
     )
-    assert template.references == {"a": "/c/p", "b": "/c/p"}
+    assert {key: pointer_of(place) for key, place in template.references.items()} == {"a": "/c/p", "b": "/c/p"}
     assert not template.constant
     assert compile_template({"x": [1, "plain"]})[0].constant
 
@@ -239,7 +237,7 @@ def test_a_small_template_cannot_multiply_a_large_value(config: Any) -> None:
     value = {"big": "x" * 500_000, "many": [[0]] * 50_000, "digits": [1 / 3] * 40_000}
     template, bad = compile_template(config)
     assert bad == []
-    with pytest.raises(TaskError, match="more than 1048576 bytes") as caught:
+    with pytest.raises(TaskError, match=r"more than (1048576 bytes|250000 steps)") as caught:
         template.render(SimpleNamespace(execution_id=1, input=value, tasks={}))
     assert not caught.value.retryable
 

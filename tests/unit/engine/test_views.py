@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine import views as views_module
+from engine.clock import rfc3339
 from engine.errors import ExecutionNotFound
 from engine.model import (
     AwaitSignal,
@@ -39,6 +40,14 @@ def task(view: ExecutionView, key: str) -> TaskRun:
 async def test_what_nobody_started_is_not_found(engine: Engine) -> None:
     with pytest.raises(ExecutionNotFound):
         await Views(engine.store, engine.library).get(404)
+
+
+async def test_now_is_the_time_of_the_attempt(engine: Engine) -> None:
+    row = await engine.run(Task("a", config={"at": "{{now}}"}, when="now > '2020' and now < '2999'"))
+    a = task(await Views(engine.store, engine.library).get(row.id), "a")
+    assert a.status is T.COMPLETED
+    assert a.input == {"at": rfc3339(a.started_at)}
+    assert a.output["at"][:4] >= "2026"
 
 
 async def test_a_completed_execution(engine: Engine) -> None:
