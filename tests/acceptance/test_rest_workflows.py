@@ -147,6 +147,34 @@ async def test_a_task_with_everything(rest: Rest) -> None:
     assert (await rest.get("/workflows/1/tasks/2")).code == "task_not_found"
 
 
+async def test_conditions_are_expressions_or_jsonlogic(rest: Rest) -> None:
+    await rest.post("/workflows/", {"name": "a"})
+    whens = {
+        "text": "{{input.value}} > 10",
+        "logic": {"and": [{">": [{"var": "value"}, 10]}, {"==": [{"var": "tasks.text.output.n"}, 22]}]},
+        "output": "{{text.output.n}} == 22 and not {{input.flag}}",
+        "no": "{{input.flag}}",
+    }
+    for key, when in whens.items():
+        body = {
+            "name": key,
+            "key": key,
+            "type": "set",
+            "parameters": {"n": "{{input.value * 2}}"},
+            "when": when,
+        }
+        assert (await rest.post("/workflows/1/tasks/", body)).json()["when"] == when
+    ended = (await rest.post("/workflows/1/execute?wait=10", {"input": {"value": 11, "flag": "false"}})).json()
+    assert {task["key"]: task["status"] for task in ended["tasks"]} == {
+        "text": "completed",
+        "logic": "completed",
+        "output": "completed",
+        "no": "skipped",
+    }
+    refused = await rest.put("/workflows/1/tasks/1", {"when": {"vra": "x"}})
+    assert (refused.status, refused.pointers) == (422, ["/when/vra"])
+
+
 async def test_head_is_get_without_a_body(rest: Rest) -> None:
     await rest.post("/workflows/", {"name": "a"})
     for path in ("/workflows/1", "/workflows/1", "/ping", "/executions/9", "/openapi.json"):

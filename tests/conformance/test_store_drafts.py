@@ -145,7 +145,8 @@ async def test_tasks_are_sorted_by_order_and_id(store: Store) -> None:
 async def test_an_edit_answers_the_draft_that_is_stored(store: Store) -> None:
     made = await store.create_workflow(workflow())
     keep, goes = [await add(store, made.id, order=order) for order in (1, 2)]
-    changes = {"order": 3, "parameters": {"a": 1}, "retry": RetryPolicy(max_attempts=2), "when": False, "timeout": 2.0}
+    retry, when = RetryPolicy(max_attempts=2), {"==": [{"var": "a"}, 1.5]}
+    changes = {"order": 3, "parameters": {"a": 1}, "retry": retry, "when": when, "timeout": 2.0}
     seen: list[Workflow] = []
     draft, task_id = await store.edit_tasks(SPACE, made.id, TaskEdit(seen.append, task_id=keep.id, changes=changes))
     assert task_id == keep.id

@@ -86,7 +86,7 @@ def test_the_expressions_of_a_workflow_are_bounded() -> None:
     config = {"x": ["{{" + "1 + " * 4_000 + "1}}"] * 5}
     assert faults(*(Task(key, config=config) for key in "abcd")) == []
     assert faults(*(Task(key, config=config) for key in "abcdefg")) == [("too_large", "/tasks/4")]
-    found = faults(Task("a", config={"x": ["{{x(1)}}"] * 50_000}))
+    found = faults(Task("a", config={"x": ["{{x(1)}}"] * 60_000}))
     assert found[-1] == ("too_large", "/tasks/0")
 
 
