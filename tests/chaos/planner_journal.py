@@ -5,7 +5,7 @@ from typing import Any
 
 from engine import events as ev
 from engine.graph import CompiledGraph
-from engine.model import AwaitSignal, Completed, Failed, Failure, Graph, Result, Sleep, TaskCall
+from engine.model import AwaitSignal, Completed, Failed, Failure, Graph, Lost, Result, Sleep, TaskCall
 from engine.planner import plan
 from engine.ports import Append, Park, Signal
 from engine.runner import Run, Step
@@ -17,6 +17,9 @@ from tests.chaos.planner_twin import MISSING, NOTHING, History, Verdict, retry_b
 Move = tuple[str, str, str]
 """`task` or `execution`, from, to."""
 Counted = str | Move
+SUSPECT, MOST_LOSSES = 2, 7
+"""Losses after which a task runs alone, and after which it is given up."""
+_ENDED = (T.COMPLETED, T.FAILED, T.SKIPPED, T.CANCELLED)
 VIEW_ONLY = {"graph", "started_at", "ended_at", "scheduled_at"}
 """What the owner of an execution does not keep: only those who read an execution need it."""
 
@@ -39,6 +42,8 @@ class Journal:
         self.inbox: dict[int, Signal] = {}
         self.expected: dict[str, Result] = {}
         """The first report of each attempt that runs, by task."""
+        self.given_up = False
+        """Whether its owner hands it over, its attempts stopped."""
         self.attached: set[str] = set()
         """Tasks whose attempt outlived the last take-over."""
 
@@ -114,6 +119,11 @@ class Journal:
                 assert not verdict.cancels
             case ev.SignalReceived(dedupe_key=str() as key):
                 assert not any(isinstance(e, ev.SignalReceived) and e.dedupe_key == key for e in self.events)
+            case ev.TaskLost(task=key, suspect=suspect):
+                assert before.status(key) is T.RUNNING
+                given = self.expected.pop(key) if key in self.expected else None
+                assert self.given_up if given is None else isinstance(given, Lost)
+                assert suspect == (isinstance(given, Lost) and given.suspect)
             case ev.TakenOver(lost=lost):
                 assert lost
                 assert all(before.status(key) is T.RUNNING and key not in self.attached for key in lost)
@@ -168,6 +178,8 @@ class Journal:
                 assert before.waits_for(key)
             case T.PENDING if key in verdict.faults:
                 pass
+            case T.SCHEDULED if event.error.type == "process_lost":
+                assert before.losses(key) == MOST_LOSSES
             case status:
                 assert status is T.SCHEDULED or key in verdict.starts
                 assert before.render(before.tasks[key].config) is MISSING
@@ -193,6 +205,10 @@ class Journal:
         dues = [due for due in (history.due(key, self.times) for key in history.tasks) if due is not None]
         given = [at + park.wake_in] if park.wake_in is not None else []
         given += [park.wake_at] if park.wake_at is not None else []
+        if self.given_up:
+            assert given == [at]
+            self.wake_at = at
+            return
         assert min(given, default=None) == min(dues, default=None)
         self.wake_at = at if self.inbox else min(given, default=None)
 
@@ -210,6 +226,7 @@ class Journal:
         history = History(self.graph, self.events)
         assert call.config == history.render(history.tasks[call.task].config)
         assert call.attempt == history.attempts(call.task)
+        assert call.alone == (history.losses(call.task) >= SUSPECT)
         assert call.idempotency_key == f"{self.id}/{call.task}/"
 
     def _check_decided(self, step: Step, at: float) -> None:
@@ -218,7 +235,9 @@ class Journal:
         assert history.verdict() == NOTHING
         assert decided(self.state) == NOTHING
         statuses = [history.status(key) for key in history.tasks]
-        assert step.parked == (not self.ended and not any(s in (T.SCHEDULED, T.RUNNING) for s in statuses))
+        busy = any(s in (T.SCHEDULED, T.RUNNING) for s in statuses)
+        assert step.parked == (not self.ended and (self.given_up or not busy))
+        assert all(history.losses(key) < MOST_LOSSES or history.status(key) in _ENDED for key in history.tasks)
         if not self.ended:
             assert not any(history.mail(name) for name in self.awaited()), "a task waits for a signal that has come"
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 
 from engine.graph import CompiledGraph
-from engine.model import AwaitSignal, Completed, Failed, Failure, Presentation, Result, Sleep, TaskCall
+from engine.model import AwaitSignal, Completed, Failed, Failure, Lost, Presentation, Result, Sleep, TaskCall
 from engine.ports import NewExecution, Signal
 from engine.runner import Run, Step
 from engine.slots import Slots
@@ -35,6 +35,7 @@ KINDS = {
     "repeat": 1,
     "refuse": 1,
     "crash": 1,
+    "hand_over": 1,
 }
 """What may happen, and how often."""
 TASK_MOVES_NOW = """
@@ -98,6 +99,8 @@ class World:
                 return bool(self.calls)
             case "commit" | "refuse":
                 return bool(self.steps)
+            case "hand_over":
+                return bool(self._quiet())
             case "repeat":
                 return bool(self.old_calls)
             case "send" | "cancel":
@@ -193,6 +196,20 @@ class World:
             if journal.owned:
                 self._load(journal, alive)
 
+    def hand_over(self) -> None:
+        """The owner gives an execution away; what ran of it is stopped."""
+        run = self.rnd.choice(self._quiet())
+        number = run.state.execution_id
+        flying = list(run.flying.values())
+        self._stop_calls(number)
+        self.journals[number].given_up = True
+        self.steps[number] = run.hand_over(flying)
+        self.counts["handed over with attempts"] += bool(flying)
+
+    def _quiet(self) -> list[Run]:
+        """Runs with nothing to say and nothing on its way."""
+        return [run for n, run in self.runs.items() if n not in self.steps and not run.has_news and not run.dropped]
+
     # --- the engine around the runs ---
 
     def _tick(self) -> float:
@@ -231,7 +248,7 @@ class World:
                 self._load(journal)
 
     def _load(self, journal: Journal, alive: Sequence[TaskCall] = ()) -> None:
-        journal.owned = True
+        journal.owned, journal.given_up = True, False
         journal.expected.clear()
         journal.check_rebuilt()
         run = self.runs[journal.id] = Run(journal.id, journal.compiled, self.slots, self._wake, journal.status)
@@ -315,6 +332,8 @@ class World:
 def random_result(rnd: random.Random, now: float) -> Result:
     """How an attempt may come out."""
     chance = rnd.random()
+    if chance < 0.06:
+        return Lost("its process died", suspect=rnd.random() < 0.7)
     if chance < 0.55:
         output = rnd.choice((None, 1, {"v": rnd.random() < 0.6}, {"v": [1, {"x": "é"}]}))
         return Completed(output, rnd.choice((None, None, "yes", "no", "other")))

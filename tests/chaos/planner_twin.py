@@ -18,6 +18,7 @@ _DONE = (T.COMPLETED, T.FAILED, T.SKIPPED, T.CANCELLED)
 _STATUS: dict[type[ev.Event], T] = {
     ev.TaskScheduled: T.SCHEDULED,
     ev.TakenOver: T.SCHEDULED,
+    ev.TaskLost: T.SCHEDULED,
     ev.TaskStarted: T.RUNNING,
     ev.TaskCompleted: T.COMPLETED,
     ev.TaskSleeping: T.WAITING,
@@ -71,6 +72,10 @@ class History:
 
     def failures(self, key: str) -> int:
         return sum(isinstance(e, ev.TaskFailed) for e in self.own(key))
+
+    def losses(self, key: str) -> int:
+        """Of its process, perhaps by its own doing."""
+        return sum(isinstance(e, ev.TakenOver) or (isinstance(e, ev.TaskLost) and e.suspect) for e in self.own(key))
 
     def waits_for(self, key: str) -> str | None:
         """The name of the signal that the task waits for."""
