@@ -309,8 +309,14 @@ class Run:
         elif self._slots.take():
             self._launch(self.state.graph.by_key[key])
         else:
-            self._say(ev.TaskScheduled(key))
+            self._schedule(key)
             self._queue(key)
+
+    def _schedule(self, key: str) -> None:
+        """It may start and waits; a lost attempt has already said so."""
+        known = self.state.tasks.get(key)
+        if known is None or known.status is not TaskStatus.SCHEDULED:
+            self._say(ev.TaskScheduled(key))
 
     def _may_keep(self) -> bool:
         """Whether a slot given back goes to what follows: not for ever while others wait."""

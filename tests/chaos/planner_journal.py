@@ -121,9 +121,9 @@ class Journal:
                 assert not any(isinstance(e, ev.SignalReceived) and e.dedupe_key == key for e in self.events)
             case ev.TaskLost(task=key, suspect=suspect):
                 assert before.status(key) is T.RUNNING
-                given = self.expected.pop(key) if key in self.expected else None
-                assert self.given_up if given is None else isinstance(given, Lost)
-                assert suspect == (isinstance(given, Lost) and given.suspect)
+                told = self.expected.pop(key) if key in self.expected else None
+                assert self.given_up if told is None else isinstance(told, Lost)
+                assert suspect == (isinstance(told, Lost) and told.suspect)
             case ev.TakenOver(lost=lost):
                 assert lost
                 assert all(before.status(key) is T.RUNNING and key not in self.attached for key in lost)
