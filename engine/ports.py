@@ -5,7 +5,7 @@ Records in, records out: no table name, URL or ORM row crosses a port. Every met
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import msgspec
 
@@ -22,7 +22,7 @@ from engine.model import (
     WorkflowVersion,
 )
 from engine.outbox import OutboxStore
-from engine.states import ExecutionStatus
+from engine.states import ExecutionStatus, SlotStage
 
 WHOLE_HISTORY = limits.HISTORY + 4 * limits.TASKS
 """Events that an execution can have at the most: its limit, and the end of each task in the step that passes it."""
@@ -57,10 +57,12 @@ class Park(Record, frozen=True):
     """Give the execution up (`owner = NULL`); it is due at the earlier of the two, never if both are None.
 
     `wake_in` is seconds after the commit, computed by the database; `wake_at` is absolute (epoch seconds).
+    `for_slots`: its tasks stand in line for slots of pools; if one of them holds its slots by now, it is due at once.
     """
 
     wake_in: float | None = None
     wake_at: float | None = None
+    for_slots: bool = False
 
 
 class Append(Record, frozen=True):
@@ -68,6 +70,7 @@ class Append(Record, frozen=True):
 
     `status` None leaves the row alone. A terminal `status` also sets `ended_at` and frees the owner.
     `started` sets `started_at` (first time an engine plans it). `consumed` are ids of signals now in the journal.
+    `freed` are tasks that give their slots of pools, or their place in line, back with this commit.
     """
 
     execution_id: int
@@ -78,6 +81,7 @@ class Append(Record, frozen=True):
     started: bool = False
     park: Park | None = None
     consumed: tuple[int, ...] = ()
+    freed: tuple[str, ...] = ()
 
 
 class Duplicate(Record, frozen=True):
@@ -113,6 +117,40 @@ class Signal(Record, frozen=True):
     payload: bytes = b"null"
     dedupe_key: str | None = None
     id: int = 0
+
+
+class Pool(NamedTuple):
+    """What `concurrency_key` text of a workflow shares, and the workflow's own bound; `key` None: that bound alone."""
+
+    workflow_id: int
+    key: str | None
+
+
+class PoolSlot(Record, frozen=True, omit_defaults=False):
+    """A task that needs slots of pools: of its `key`, at most `key_limit` at once, and of its workflow.
+
+    No `key`, or no `workflow_limit`: that one is not bounded. As an ask, `HELD` says that its attempt runs already.
+    """
+
+    execution_id: int
+    task: str
+    workflow_id: int
+    key: str | None
+    key_limit: int
+    workflow_limit: int | None
+    stage: SlotStage
+
+    @property
+    def pool(self) -> Pool:
+        return Pool(self.workflow_id, self.key)
+
+
+class SlotGrant(Record, frozen=True):
+    """A task that holds its slots now, and the lease that owns its execution (None: parked, and due at once)."""
+
+    execution_id: int
+    task: str
+    owner: int | None
 
 
 class Cursor(Record, frozen=True):
@@ -301,6 +339,27 @@ class JournalStore(Protocol):
         """Waiting signals, oldest first, of these executions; None: of all that `lease` owns."""
         ...
 
+    async def share_slots(self, lease: int, asks: Sequence[PoolSlot], pools: Sequence[Pool]) -> list[SlotGrant]:
+        """Puts `asks` in line, then hands out what is free in their pools and in `pools`, the longest wait first.
+
+        One short transaction, fenced; of executions that `lease` does not own nothing is put in line. Answers all
+        that were granted, whoever owns them, and those of `asks` that hold already: asking twice is harmless. Where
+        versions of a workflow bound the same pool differently, the first in line decides.
+        """
+        ...
+
+    async def mend_slots(self, lease: int, unclaimed: float) -> list[SlotGrant]:
+        """The guarantee behind `share_slots`: hands out whatever is free while somebody waits for it.
+
+        First takes slots back from executions that have ended or are gone, and from those that were due
+        `unclaimed` seconds ago and nobody took.
+        """
+        ...
+
+    async def get_slots(self, executions: Sequence[int]) -> list[PoolSlot]:
+        """What the tasks of these executions hold or wait for. One query."""
+        ...
+
     async def read_events(self, after: Mapping[int, int], limit: int = WHOLE_HISTORY) -> dict[int, list[StoredEvent]]:
         """Per execution id the events with `seq > after[id]`, in order, at most `limit` each. One query."""
         ...
@@ -341,8 +400,9 @@ class Store(DraftStore, JournalStore, OutboxStore, Protocol):
     def listen(self, wake: Callable[[str, tuple[int, ...]], None]) -> None:
         """Calls `wake(topic, execution ids)` in the loop when another process says that something happened.
 
-        Topics: `claim` (something is due), `signal`, `progress` (events were appended), `crowded` (tasks wait for a
-        slot here), `hungry` (with the number of free slots, in place of an id). Losing one is allowed.
+        Topics: `claim` (something is due), `signal`, `slot` (of a pool, granted), `progress` (events were appended),
+        `crowded` (tasks wait for a slot here), `hungry` (with the number of free slots, in place of an id). Losing
+        one is allowed.
         """
         ...
 

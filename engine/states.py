@@ -6,7 +6,7 @@ Execution: `pending -> running <-> waiting -> completed | failed | cancelled`.
 Task run:  `pending -> scheduled -> running -> (retrying | waiting)* -> completed | failed | skipped | cancelled`.
 """
 
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 
 class ExecutionStatus(StrEnum):
@@ -44,6 +44,17 @@ class TaskStatus(StrEnum):
     FAILED = "failed"
     SKIPPED = "skipped"
     CANCELLED = "cancelled"
+
+
+class SlotStage(IntEnum):
+    """How far a task has come that needs slots of pools: first its key's, then its workflow's."""
+
+    KEY = 0
+    """It waits for a slot of its concurrency key."""
+    WORKFLOW = 1
+    """It holds its key's slot, if it needs one, and waits for one of its workflow."""
+    HELD = 2
+    """It holds all that it needs and may start."""
 
 
 E, T = ExecutionStatus, TaskStatus

@@ -25,7 +25,10 @@ from engine.ports import (
     Cursor,
     ExecutionFilter,
     NewWorkflow,
+    Pool,
+    PoolSlot,
     Signal,
+    SlotGrant,
     Store,
     TaskEdit,
 )
@@ -33,6 +36,7 @@ from storage import pages, postgresql_drafts, schema
 from storage import postgresql_journal as journal
 from storage import postgresql_outbox as outbox
 from storage import postgresql_reads as reads
+from storage import postgresql_slots as pool_slots
 from storage.coalesce import Coalescer
 from storage.columns import Instant
 from storage.draft_cache import DraftCache
@@ -226,6 +230,18 @@ class PostgreSQLStore:
 
     async def inbox(self, lease: int, executions: Sequence[int] | None = None) -> list[Signal]:
         return reads.signal_records(await self._read(reads.inbox(lease, executions)))
+
+    async def share_slots(self, lease: int, asks: Sequence[PoolSlot], pools: Sequence[Pool]) -> list[SlotGrant]:
+        return pool_slots.grants(await self._write(*pool_slots.share(lease, asks, pools)))
+
+    async def mend_slots(self, lease: int, unclaimed: float) -> list[SlotGrant]:
+        needy = await self._read(pool_slots.needy(unclaimed))
+        if any(idle is not None for *_, idle in needy):
+            await self._write(*pool_slots.take_back(lease, unclaimed, needy))
+        return await self.share_slots(lease, (), list(pool_slots.needy_pools(needy))) if needy else []
+
+    async def get_slots(self, executions: Sequence[int]) -> list[PoolSlot]:
+        return pool_slots.slot_records(await self._read(pool_slots.slots(executions)))
 
     async def read_events(self, after: Mapping[int, int], limit: int = WHOLE_HISTORY) -> dict[int, list[StoredEvent]]:
         found = await self._events.ask([(number, seq, limit) for number, seq in after.items()])

@@ -10,7 +10,7 @@ from typing import Any
 
 from engine.model import FORMAT
 from engine.ports import Append, NewExecution, Park
-from engine.states import ExecutionStatus, is_terminal
+from engine.states import ExecutionStatus, SlotStage, is_terminal
 from storage.postgresql_journal import NOW, array
 from storage.postgresql_session import Part
 from storage.records import encode_labels
@@ -64,6 +64,8 @@ FROM unnest($1, $2, $3, $4, $5, $6, $7) AS c(id, status, started, final, frees, 
 WHERE e.id = c.id AND e.owner IS NOT DISTINCT FROM $8 RETURNING 1)
 SELECT millrace_expect(cardinality($1), (SELECT count(*) FROM touched))"""
 
+_FREE = """DELETE FROM slot s USING unnest(%s::bigint[], %s::text[]) AS f(id, task)
+WHERE s.execution_id = f.id AND s.task = f.task"""
 _IF_STARTED = "WHERE EXISTS (SELECT 1 FROM execution e WHERE e.id = u.id)"
 
 PREPARED: tuple[Part, ...] = (
@@ -90,6 +92,7 @@ class Batch:
         changing = [a for a in appends if a.start is None]
         self._changes = [a for a in changing if a.status is not None or a.park is not None or a.started]
         self._consumed = [number for a in changing for number in a.consumed]
+        self._freed = [(a.execution_id, task) for a in changing if a.freed for task in a.freed]
         unsure = {number for number, _, _ in self._keyed}
         self._sure = [a for a in appends if a.execution_id not in unsure] if unsure else appends
         self._unsure = [a for a in appends if a.execution_id in unsure] if unsure else ()
@@ -179,6 +182,8 @@ class Batch:
 
     def _updates(self) -> list[Part]:
         parts: list[Part] = []
+        if self._freed:  # before any row of an execution is locked: see `postgresql_slots`
+            parts.append((_FREE, ([number for number, _ in self._freed], [task for _, task in self._freed])))
         if self._changes:
             parts.append(self._change())
         if self._consumed:
@@ -191,6 +196,12 @@ class Batch:
             parts.append(
                 f"UPDATE execution SET wake_at = now() WHERE id = ANY({array(parked, 'bigint')}) "
                 "AND EXISTS (SELECT 1 FROM signal s WHERE s.execution_id = execution.id)"
+            )
+        in_line = [a.execution_id for a in self._changes if a.park is not None and a.park.for_slots]
+        if in_line:
+            parts.append(
+                f"UPDATE execution SET wake_at = now() WHERE id = ANY({array(in_line, 'bigint')}) AND EXISTS "
+                f"(SELECT 1 FROM slot s WHERE s.execution_id = execution.id AND s.stage = {SlotStage.HELD:d})"
             )
         return parts
 

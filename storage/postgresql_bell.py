@@ -7,7 +7,7 @@ from typing import Any
 from engine.errors import StoreUnavailable
 from storage.postgresql_session import Broken, Session
 
-TOPICS = ("claim", "signal", "progress", "crowded", "hungry")
+TOPICS = ("claim", "signal", "slot", "progress", "crowded", "hungry")
 INTERVAL = 0.005
 """Seconds between two notifications of one topic."""
 MOST_IDS = 300

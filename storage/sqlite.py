@@ -28,13 +28,16 @@ from engine.ports import (
     Cursor,
     ExecutionFilter,
     NewWorkflow,
+    Pool,
+    PoolSlot,
     Signal,
+    SlotGrant,
     Store,
     TaskEdit,
 )
-from storage import pages, schema, sqlite_journal, sqlite_outbox, sqlite_reads
+from storage import pages, schema, sqlite_journal, sqlite_outbox, sqlite_reads, sqlite_slots
 from storage.coalesce import Coalescer
-from storage.columns import Instant, from_microseconds
+from storage.columns import Instant, from_microseconds, to_microseconds
 from storage.draft_cache import DraftCache
 from storage.drafts import Drafts
 from storage.sqlite_writer import Clock, Work, Writer
@@ -193,6 +196,16 @@ class SQLiteStore:
 
     async def inbox(self, lease: int, executions: Sequence[int] | None = None) -> list[Signal]:
         return await self._read_raw(lambda db: sqlite_reads.inbox(db, lease, executions))
+
+    async def share_slots(self, lease: int, asks: Sequence[PoolSlot], pools: Sequence[Pool]) -> list[SlotGrant]:
+        return await self._write(lambda work: sqlite_slots.share(work.db, work.now, lease, asks, pools))
+
+    async def mend_slots(self, lease: int, unclaimed: float) -> list[SlotGrant]:
+        span = to_microseconds(unclaimed)
+        return await self._write(lambda work: sqlite_slots.mend(work.db, work.now, lease, span))
+
+    async def get_slots(self, executions: Sequence[int]) -> list[PoolSlot]:
+        return await self._read_raw(lambda db: sqlite_slots.slots(db, executions))
 
     async def read_events(self, after: Mapping[int, int], limit: int = WHOLE_HISTORY) -> dict[int, list[StoredEvent]]:
         found = await self._events.ask([(number, seq, limit) for number, seq in after.items()])

@@ -7,7 +7,7 @@ from typing import Any
 from engine.errors import BatchRefused, LeaseLost
 from engine.model import FORMAT
 from engine.ports import Append, Claims, Committed, Duplicate, NewExecution, Park, Signal
-from engine.states import ExecutionStatus, is_terminal
+from engine.states import ExecutionStatus, SlotStage, is_terminal
 from storage.columns import MICROSECONDS, from_microseconds, to_microseconds
 from storage.records import encode_labels
 from storage.sqlite_reads import EXECUTION, execution_from, id_list
@@ -35,6 +35,9 @@ _FORGET = "DELETE FROM signal WHERE id IN (SELECT value FROM json_each(?))"
 _EMPTY = "DELETE FROM signal WHERE execution_id IN (SELECT value FROM json_each(?))"
 _RECALL = """UPDATE execution SET wake_at = ? WHERE id IN (SELECT value FROM json_each(?))
   AND EXISTS (SELECT 1 FROM signal WHERE execution_id = execution.id)"""
+_RECALL_HOLDERS = f"""UPDATE execution SET wake_at = ? WHERE id IN (SELECT value FROM json_each(?))
+  AND EXISTS (SELECT 1 FROM slot WHERE execution_id = execution.id AND stage = {SlotStage.HELD})"""
+_FREE = "DELETE FROM slot WHERE execution_id = ? AND task = ?"
 _CLAIM = f"""UPDATE execution SET owner = ?, wake_at = NULL WHERE id IN (
   SELECT id FROM execution
   WHERE owner IS NULL AND wake_at IS NOT NULL AND wake_at <= ? AND v <= {FORMAT}
@@ -134,7 +137,17 @@ def _write(
         db.execute(_EMPTY, (id_list(ended),))
     if parked:
         db.execute(_RECALL, (now, id_list(parked)))
+    _leave_pools(db, now, appends)
     return Committed(from_microseconds(now), duplicates)
+
+
+def _leave_pools(db: sqlite3.Connection, now: int, appends: Sequence[Append]) -> None:
+    freed = [(append.execution_id, task) for append in appends if append.freed for task in append.freed]
+    if freed:
+        db.executemany(_FREE, freed)
+    in_line = [append.execution_id for append in appends if append.park is not None and append.park.for_slots]
+    if in_line:
+        db.execute(_RECALL_HOLDERS, (now, id_list(in_line)))
 
 
 def _claim_keys(db: sqlite3.Connection, appends: Sequence[Append]) -> dict[int, Duplicate]:

@@ -224,6 +224,32 @@ class SignalTable(Base, table=True):
     created_at: float = _column(Instant)
 
 
+class SlotTable(Base, table=True):
+    """A task that holds, or waits for, slots of pools; the order of `id` is the line. See `engine.states.SlotStage`.
+
+    There is a row only while its task is scheduled or running; whoever owns the execution owns the row.
+    """
+
+    __tablename__ = "slot"
+    __table_args__ = (
+        UniqueConstraint("execution_id", "task"),
+        Index(None, "workflow_id", "stage", "id"),
+        _partial("ix_slot_key", "workflow_id", "key", "stage", "id", where="key IS NOT NULL"),
+        _partial("ix_slot_held", "execution_id", where="stage = 2"),
+        {"sqlite_autoincrement": True},
+    )
+    id: int = _id()
+    execution_id: int = _column(BigInteger)
+    task: str = _column(Text)
+    workflow_id: int = _column(BigInteger)
+    key: str | None = _column(Text, null=True)
+    key_limit: int = _column(Integer)
+    workflow_limit: int | None = _column(Integer, null=True)
+    stage: int = _column(SmallInteger)
+    asked_at: float = _column(Instant)
+    held_at: float | None = _column(Instant, null=True)
+
+
 class LeaseTable(Base, table=True):
     """The right of one process to write; its id is the fencing token and is never used again."""
 

@@ -153,6 +153,39 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_signal_execution_id_id"), ["execution_id", "id"], unique=False)
 
     op.create_table(
+        "slot",
+        sa.Column("id", Id, nullable=False),
+        sa.Column("execution_id", sa.BigInteger(), nullable=False),
+        sa.Column("task", sa.Text(), nullable=False),
+        sa.Column("workflow_id", sa.BigInteger(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=True),
+        sa.Column("key_limit", sa.Integer(), nullable=False),
+        sa.Column("workflow_limit", sa.Integer(), nullable=True),
+        sa.Column("stage", sa.SmallInteger(), nullable=False),
+        sa.Column("asked_at", Instant(), nullable=False),
+        sa.Column("held_at", Instant(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_slot")),
+        sa.UniqueConstraint("execution_id", "task", name=op.f("uq_slot_execution_id_task")),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("slot", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_slot_held",
+            ["execution_id"],
+            unique=False,
+            sqlite_where=sa.text("stage = 2"),
+            postgresql_where=sa.text("stage = 2"),
+        )
+        batch_op.create_index(
+            "ix_slot_key",
+            ["workflow_id", "key", "stage", "id"],
+            unique=False,
+            sqlite_where=sa.text("key IS NOT NULL"),
+            postgresql_where=sa.text("key IS NOT NULL"),
+        )
+        batch_op.create_index(batch_op.f("ix_slot_workflow_id_stage_id"), ["workflow_id", "stage", "id"], unique=False)
+
+    op.create_table(
         "workflow",
         sa.Column("id", Id, nullable=False),
         sa.Column("namespace", sa.Text(), nullable=False),
