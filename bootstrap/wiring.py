@@ -15,6 +15,7 @@ from engine.caretakers.claims import claims
 from engine.caretakers.inbox import Inbox
 from engine.caretakers.lag import LoopLag
 from engine.caretakers.loop import Duty, repeat
+from engine.caretakers.pools import PoolWatch
 from engine.caretakers.relay import Relay
 from engine.caretakers.renewal import renewal
 from engine.caretakers.sharing import sharing
@@ -53,6 +54,7 @@ async def open_service(settings: Settings, *, engine: bool) -> AsyncIterator[Wor
         drafts = Drafts(store, library, dialects, nodes, cache)
         worker = await _open_worker(settings, store, library, progress, nodes, stack) if engine else None
         inbox = Inbox(worker) if worker is not None else None
+        pools = PoolWatch(worker) if worker is not None else None
         service = WorkflowService(
             store,
             drafts,
@@ -63,14 +65,15 @@ async def open_service(settings: Settings, *, engine: bool) -> AsyncIterator[Wor
             lag=lag,
             tell_inbox=inbox.tell if inbox is not None else _nobody,
         )
-        store.listen(partial(_wake, worker, inbox, progress))
+        store.listen(partial(_wake, worker, inbox, pools, progress))
         duties: dict[str, Duty] = {"lag": lag.round}
-        if worker is not None and inbox is not None:
+        if worker is not None and inbox is not None and pools is not None:
             duties |= {
                 "claims": partial(claims, worker),
                 "renewal": partial(renewal, worker),
                 "sweep": partial(sweep, worker),
                 "inbox": inbox.round,
+                "pools": pools.round,
             }
             if store.shared:
                 duties["sharing"] = partial(sharing, worker)
@@ -169,7 +172,12 @@ async def _caretakers(duties: dict[str, Duty]) -> AsyncIterator[None]:
 
 
 def _wake(
-    worker: Worker | None, inbox: Inbox | None, progress: Progress, topic: str, executions: tuple[int, ...]
+    worker: Worker | None,
+    inbox: Inbox | None,
+    pools: PoolWatch | None,
+    progress: Progress,
+    topic: str,
+    executions: tuple[int, ...],
 ) -> None:
     """Another process says that something happened."""
     match topic:
@@ -177,6 +185,8 @@ def _wake(
             worker.wake_claims.set()
         case "signal" if inbox is not None:
             inbox.tell(executions)
+        case "slot" if pools is not None:
+            pools.tell(executions)
         case "crowded" if worker is not None and worker.free_slots:
             worker.store.notify("hungry", (worker.free_slots,))
         case "hungry" if worker is not None:

@@ -31,21 +31,35 @@ CHOICES = 1_000
 class Vertex:
     """A task with all that planning and starting it needs, computed once."""
 
-    __slots__ = ("config", "index", "key", "out", "task", "when")
+    __slots__ = ("concurrency_key", "config", "index", "key", "limited", "out", "task", "when")
 
-    def __init__(self, index: int, task: Task, out: tuple[tuple[str | None, int], ...]) -> None:
+    def __init__(self, index: int, task: Task, out: tuple[tuple[str | None, int], ...], *, bounded: bool) -> None:
         self.index = index
         self.key = task.key
         self.task = task
         self.out = out
         self.config: Template = compile_template(task.config)[0]
         self.when: Template | None = None if task.when is True else compile_condition(task.when)[0]
+        shared = task.concurrency_key
+        self.concurrency_key: Template | None = None if shared is None else compile_template(shared)[0]
+        self.limited = bounded or shared is not None
+        """Whether it needs slots of pools to start."""
 
 
 class CompiledGraph:
     """Vertices by index and key, incoming edges counted: what one completion costs depends on its neighbours only."""
 
-    __slots__ = ("by_key", "display_order", "indegree", "presentation", "roots", "sinks", "vertices")
+    __slots__ = (
+        "by_key",
+        "display_order",
+        "indegree",
+        "limited",
+        "max_concurrency",
+        "presentation",
+        "roots",
+        "sinks",
+        "vertices",
+    )
 
     def __init__(self, graph: Graph, presentation: Presentation) -> None:
         index = {task.key: i for i, task in enumerate(graph.tasks)}
@@ -58,7 +72,10 @@ class CompiledGraph:
         places = [place.get(task.key, len(place)) for task in graph.tasks]
         for targets in out:
             targets.sort(key=lambda edge: places[edge[1]])
-        self.vertices = tuple(Vertex(i, task, tuple(out[i])) for i, task in enumerate(graph.tasks))
+        self.max_concurrency = graph.max_concurrency
+        bounded = graph.max_concurrency is not None
+        self.vertices = tuple(Vertex(i, task, tuple(out[i]), bounded=bounded) for i, task in enumerate(graph.tasks))
+        self.limited = any(vertex.limited for vertex in self.vertices)
         self.by_key = {vertex.key: vertex for vertex in self.vertices}
         order = sorted(self.vertices, key=lambda v: places[v.index])
         self.presentation = presentation

@@ -18,6 +18,7 @@ from engine.graph import CompiledGraph, Vertex
 from engine.model import Failed, Failure, Lost, Result, TaskCall
 from engine.outcomes import loss_of, record_of, storable
 from engine.planner import LOST_ALONE, chance, is_hopeless, is_suspect, next_retry, plan
+from engine.pools import Tickets
 from engine.ports import Append, NewExecution, Park, Signal
 from engine.slots import Slots
 from engine.state import State, TaskState, apply, derived_status, next_due, replay, stamp_due, take_due
@@ -66,6 +67,7 @@ class Run:
         "flying",
         "now",
         "state",
+        "tickets",
         "wanted",
     )
 
@@ -92,6 +94,8 @@ class Run:
         self._started = row_status is None or row_status is ExecutionStatus.PENDING
         self.flying: dict[str, TaskCall] = {}
         """Attempts that hold a slot, by task key."""
+        self.tickets: Tickets | None = None
+        """What its tasks hold of pools, if any of them needs any."""
         self.wanted: set[str] = set()
         """Tasks that wait for a slot."""
         self.now = 0.0
@@ -126,16 +130,25 @@ class Run:
         lost = tuple(call.task for call in running if id(call) not in attached)
         for call in running:
             if id(call) in attached:
-                self._slots.force()
-                self.flying[call.task] = call
+                self._go_on(call)
         if lost:
             self._say(ev.TakenOver(lost))
         for key in lost:
             if is_hopeless(self.state.tasks[key].losses):
                 self._after_loss(key, "the engine that ran it died")
         for key, task in list(self.state.active.items()):
-            if task.status is TaskStatus.SCHEDULED:
+            if task.status is TaskStatus.SCHEDULED and self._is_admitted(key):
                 self._queue(key)
+
+    def admit(self, key: str) -> None:
+        """The task holds its slots of pools: it waits for one of this engine now."""
+        if not self.dropped and self.tickets is not None and self.tickets.admit(key):
+            self._queue(key)
+
+    def polled(self) -> None:
+        """At every poll, while tasks stand in line for slots of pools: after a while it leaves memory."""
+        if self.tickets is not None and self.tickets.polled():
+            self._wake(self)
 
     def result(self, call: TaskCall, result: Result, elapsed: float) -> None:
         """An executor reports."""
@@ -176,7 +189,7 @@ class Run:
         spare, self._spare = self._spare, 0
         for _ in range(spare):
             self._slots.release()
-        return self._finish() if self._records or not self.state.busy else None
+        return self._finish() if self._records or self._only_waits() else None
 
     def committed(self, step: Step, at: float) -> None:
         """The step is durable; `at` is the database's clock."""
@@ -301,7 +314,7 @@ class Run:
                 return
 
     def _begin_attempt(self, key: str) -> None:
-        if self.state.stopping:
+        if self.state.stopping or not self._is_admitted(key):
             return
         if self._spare and not self._slots.closed and self._may_keep():
             self._spare -= 1
@@ -324,6 +337,27 @@ class Run:
             return True
         self._kept = self._kept + 1 if self._kept < KEPT else 0
         return self._kept > 0
+
+    def _is_admitted(self, key: str) -> bool:
+        """Whether nothing but a slot of this engine keeps it from starting; else it stands in line for its pools."""
+        if self.tickets is None:
+            return True
+        vertex = self.state.graph.by_key[key]
+        try:
+            admitted = self.tickets.admits(vertex, self.state)
+        except TaskError as error:
+            self._say(ev.TaskFailed(key, Failure(error.type, f"concurrency_key: {error.message}", key)))
+            return False
+        if not admitted and not (key in self.state.tasks and self.state.tasks[key].status is TaskStatus.SCHEDULED):
+            self._say(ev.TaskScheduled(key))
+        return admitted
+
+    def _go_on(self, call: TaskCall) -> None:
+        """An attempt that began under the former owner and still runs."""
+        self._slots.force()
+        self.flying[call.task] = call
+        if self.tickets is not None:
+            self.tickets.runs(self.state.graph.by_key[call.task], self.state)
 
     def _queue(self, key: str) -> None:
         self.wanted.add(key)
@@ -387,6 +421,8 @@ class Run:
         self._events.append(event)
         self._records.append(record)
         apply(self.state, event)
+        if self.tickets is not None:
+            self.tickets.note(event)
 
     # --- the append ---
 
@@ -404,7 +440,7 @@ class Run:
         cancels: list[TaskCall] = []
         if ended:
             cancels = list(self.drop())
-        parked = given or (not ended and not state.busy)
+        parked = given or (not ended and self._only_waits())
         start = self._start
         if start is not None:
             start = msgspec.structs.replace(start, status=status)
@@ -417,6 +453,7 @@ class Run:
             self._started and start is None,
             Park(wake_in=0.0) if given else self._park() if parked else None,
             tuple(self._consumed),
+            self.tickets.take_freed() if self.tickets is not None else (),
         )
         unsent = {id(call) for call in self._calls}
         cancels = [call for call in cancels if id(call) not in unsent]
@@ -426,6 +463,10 @@ class Run:
         self._row_status = status
         self._begin()
         return step
+
+    def _only_waits(self) -> bool:
+        """Whether it needs no memory: nothing runs or waits for a slot, but of pools, and that for long."""
+        return not self.state.busy or (self.tickets is not None and self.tickets.may_park(self.state.busy))
 
     def _park(self) -> Park:
         """When it is due: timers of this very append are relative, their moment is the database's to say."""
@@ -444,4 +485,5 @@ class Run:
                     wake_at.append(task.due)
                 case _:
                     pass
-        return Park(min(wake_in, default=None), min(wake_at, default=None))
+        for_slots = self.tickets is not None and bool(self.tickets.line)
+        return Park(min(wake_in, default=None), min(wake_at, default=None), for_slots)

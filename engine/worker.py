@@ -20,7 +20,8 @@ from engine.failpoints import hit
 from engine.journal import WriteQueue
 from engine.library import Entry, Library
 from engine.model import ExecutionRow, Result, TaskCall
-from engine.ports import WHOLE_HISTORY, Append, Committed, NewExecution, Park, Signal, Store
+from engine.pools import Pools, Tickets
+from engine.ports import WHOLE_HISTORY, Append, Committed, NewExecution, Park, Signal, SlotGrant, Store
 from engine.progress import Progress
 from engine.runner import Run, Step
 from engine.slots import Slots
@@ -83,6 +84,7 @@ class Worker:
         self._slots = Slots(terms.max_tasks)
         self._queue = WriteQueue(store, self._settled)
         self._queue.on_lost = self._on_lost
+        self._pools = Pools(store, self.granted, self.lost)
         self._dirty: list[Run] = []
         self._flush_soon = False
         self._news: list[int] = []
@@ -100,6 +102,7 @@ class Worker:
         await self._dispatch.start()
         self.lease = await self.store.acquire_lease(self._terms.holder, self.lease_seconds)
         self._queue.start(self.lease)
+        self._pools.start(self.lease)
         self.wake_claims.set()
         log.info("engine started", lease=self.lease)
 
@@ -110,6 +113,7 @@ class Worker:
         await self._drain()
         self._stopping = True
         await self._queue.stop()
+        await self._pools.stop()
         self._drop_all()
         try:
             await self.store.release_lease(self.lease)
@@ -248,6 +252,7 @@ class Worker:
             self._admit(row, entries, histories.get(row.id, []), now)
         runs = [self.runs[row.id] for row in rows if row.id in self.runs]
         try:
+            await self._load_tickets(runs)
             # read after they are in memory: a signal that comes later is told to a run that is there
             inbox = await self.store.inbox(lease, [row.id for row in rows])
             self._resume([run for run in runs if not run.dropped])
@@ -257,6 +262,13 @@ class Worker:
                 self._forget(run)
             raise
         self.take_signals(inbox)
+
+    async def _load_tickets(self, runs: Sequence[Run]) -> None:
+        """Read after they are in memory, as the inbox is: a grant that comes later is told to a run that is there."""
+        tickets = {run.state.execution_id: run.tickets for run in runs if run.tickets is not None}
+        slots = await self.store.get_slots(list(tickets)) if tickets else []
+        for number, mine in tickets.items():
+            mine.load(slot for slot in slots if slot.execution_id == number)
 
     def _resume(self, runs: Sequence[Run]) -> None:
         """Asks the executors which of the attempts that the journal says run they may still know."""
@@ -282,6 +294,8 @@ class Worker:
     def _new_run(self, execution_id: int, entry: Entry, row: ExecutionRow | None = None) -> Run:
         status = None if row is None else row.status
         run = self.runs[execution_id] = Run(execution_id, entry.graph, self._slots, self._mark, status)
+        if entry.graph.limited:
+            run.tickets = Tickets(entry.version.workflow_id, loaded=row is None)
         return run
 
     # --- what arrives ---
@@ -308,6 +322,19 @@ class Worker:
             else:
                 run.signal(signal)
                 self._mark(run)
+
+    def granted(self, grants: Sequence[SlotGrant]) -> None:
+        """Tasks hold their slots of pools: they go on here, or whoever has, or may take, their execution is woken."""
+        for grant in grants:
+            run = self.runs.get(grant.execution_id)
+            if run is not None:
+                run.admit(grant.task)
+        if any(grant.owner is None for grant in grants):
+            self.wake_claims.set()
+            self.store.notify("claim")
+        others = [grant.execution_id for grant in grants if grant.owner not in (None, self.lease)]
+        if others:
+            self.store.notify("slot", others)
 
     def _mark(self, run: Run) -> None:
         if not run.dirty and not run.committing:
@@ -340,6 +367,8 @@ class Worker:
                 done(Refused(f"execution {run.state.execution_id} could not be planned"))
             return
         if step is None:
+            if run.tickets is not None:
+                self._pools.follow(run.tickets)
             self._idle(run)
             return
         run.committing = True
@@ -365,6 +394,8 @@ class Worker:
     def _follow(self, run: Run, step: Step, at: float) -> None:
         """What a durable step lets happen."""
         self._news.append(step.append.execution_id)
+        if run.tickets is not None:
+            self._pools.follow(run.tickets)
         if step.cancels:
             self._dispatch.cancel(step.cancels)
         if step.ended:
@@ -375,6 +406,7 @@ class Worker:
                 self._parked(step.append.park, at)
                 if run.has_news:
                     self.wake_claims.set()
+                run.drop()  # slots that came while it was being parked
             return
         if run.dropped or self._stopping:
             return

@@ -120,7 +120,10 @@ def slots(executions: Sequence[int]) -> str:
 
 
 def slot_records(rows: Rows) -> list[PoolSlot]:
-    return [PoolSlot(*row[:-1], SlotStage(row[-1])) for row in rows]
+    return [
+        PoolSlot(number, task, workflow, key, key_limit, workflow_limit, SlotStage(stage))
+        for number, task, workflow, key, key_limit, workflow_limit, stage in rows
+    ]
 
 
 def _lock(pools: Iterable[Pool]) -> str:

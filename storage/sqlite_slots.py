@@ -55,7 +55,10 @@ def mend(db: sqlite3.Connection, now: int, lease: int, unclaimed: int) -> list[S
 
 def slots(db: sqlite3.Connection, executions: Sequence[int]) -> list[PoolSlot]:
     rows = db.execute(_SLOTS, (id_list(executions),)).fetchall()
-    return [PoolSlot(*row[:-1], SlotStage(row[-1])) for row in rows]
+    return [
+        PoolSlot(number, task, workflow, key, key_limit, workflow_limit, SlotStage(stage))
+        for number, task, workflow, key, key_limit, workflow_limit, stage in rows
+    ]
 
 
 def _hand_out(db: sqlite3.Connection, now: int, pools: Iterable[Pool]) -> list[tuple[int, str]]:

@@ -65,9 +65,9 @@ class Client:
 
     # --- use cases ---
 
-    async def define(self, name: str, tasks: Sequence[dict[str, Any]]) -> int:
+    async def define(self, name: str, tasks: Sequence[dict[str, Any]], **fields: Any) -> int:
         """A workflow of these tasks; its id."""
-        workflow = await self.rest("POST", "/workflows/", {"name": name})
+        workflow = await self.rest("POST", "/workflows/", {"name": name, **fields})
         for order, task in enumerate(tasks, 1):
             row = {"name": task["key"], "order": order, **task}
             await self.rest("POST", f"/workflows/{workflow['id']}/tasks/", row)

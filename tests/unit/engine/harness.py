@@ -10,6 +10,7 @@ from typing import Any
 from engine.caretakers.claims import claims
 from engine.caretakers.inbox import Inbox
 from engine.caretakers.loop import Duty, repeat
+from engine.caretakers.pools import PoolWatch
 from engine.events import Event, decode
 from engine.graph import compile_definition
 from engine.library import Library
@@ -35,10 +36,10 @@ Handler = Callable[[TaskCall], Outcome | Awaitable[Outcome]]
 class Engine:
     """One process's engine. Use it as an async context manager; leaving it stops the engine gracefully."""
 
-    def __init__(self, path: Path, *, slots: int = 4, stop_seconds: float = 0.0) -> None:
+    def __init__(self, path: Path, *, slots: int = 4, stop_seconds: float = 0.0, store: Store | None = None) -> None:
         self.stop_seconds = stop_seconds
         self.url = f"sqlite:///{path}/engine.db"
-        self.store: Store = SQLiteStore(self.url)
+        self.store: Store = store or SQLiteStore(self.url)
         self.handlers: dict[str, Handler] = {"noop": lambda call: Completed(call.config)}
         self.ran: list[tuple[str, int]] = []
         """Task and attempt of each handler that was called."""
@@ -64,7 +65,12 @@ class Engine:
 
     def look_after(self) -> None:
         """Starts the caretakers."""
-        duties: dict[str, Duty] = {"claims": partial(claims, self.worker), "inbox": self.inbox.round}
+        self.pools = PoolWatch(self.worker)
+        duties: dict[str, Duty] = {
+            "claims": partial(claims, self.worker),
+            "inbox": self.inbox.round,
+            "pools": self.pools.round,
+        }
         self.caretakers = [asyncio.create_task(repeat(name, duty)) for name, duty in duties.items()]
 
     async def __aexit__(self, *_: object) -> None:
@@ -80,9 +86,9 @@ class Engine:
 
     # --- what a service does ---
 
-    async def define(self, *tasks: Task, edges: Iterable[Edge] = ()) -> int:
+    async def define(self, *tasks: Task, edges: Iterable[Edge] = (), max_concurrency: int | None = None) -> int:
         """A workflow; answers the id of its version."""
-        definition = Definition(Graph(tasks, tuple(edges)), Presentation())
+        definition = Definition(Graph(tasks, tuple(edges), max_concurrency=max_concurrency), Presentation())
         workflow = await self.store.create_workflow(NewWorkflow("default", "w"))
         version, _ = await self.store.ensure_version(
             "default", workflow.id, lambda draft: compile_definition(definition)
