@@ -15,9 +15,11 @@ from tests.chaos.client import Client
 from tests.chaos.report import Outcome, Timed
 from tests.chaos.workload import call
 from tests.chaos.world import Engine, World, open_world
+from tests.ledger import Effect
 
 CALL = 0.1
 """Seconds of one call: well below a lease, so that a call of a dead engine has ended before it is made again."""
+SURELY = 0.9 * CALL
 BOUND = 3
 """Of the first workflow, and of the second as a whole."""
 KEYS = ("ann", "bob", "cy", "dee")
@@ -42,18 +44,18 @@ async def _run(world: World, n: int, seed: int, faults: int, outcome: Outcome) -
     await asyncio.gather(*(engine.start() for engine in engines))
     dice = random.Random(seed)
     async with Client(engines, seed=seed) as client:
-        first = await _define(world, client, "bounded")
-        second = await _define(world, client, "keyed", concurrency_key="{{input.who}}", concurrency_limit=1)
-        kinds = [dice.choice((first, second)) for _ in range(n)]
-        whose = {kind: {} for kind in (first, second)}  # type: dict[int, dict[int, str]]
-        for number, kind in enumerate(kinds):
-            who = dice.choice(KEYS)
-            whose[kind][await client.start(kind, {"n": number, "who": who}, f"{seed}-{number}")] = who
+        bounded = await _define(world, client, "bounded")
+        keyed = await _define(world, client, "keyed", concurrency_key="{{input.who}}", concurrency_limit=1)
+        whose: dict[int, dict[int, str]] = {bounded: {}, keyed: {}}
         for number in range(faults):
-            await _fault(world, engines[number % 2], number, dice, outcome)
+            for place in range(n // faults):
+                kind, who = dice.choice((bounded, keyed)), dice.choice(KEYS)
+                execution = await client.start(kind, {"n": place, "who": who}, f"{seed}-{number}-{place}")
+                whose[kind][execution] = who
+            await _fault(world, number, dice, outcome)
         await client.all_ended(DRAIN)
-        await audit(world, client, outcome, [*whose[first], *whose[second]])
-    _check(world, whose[first], whose[second], outcome)
+        await audit(world, client, outcome, [*whose[bounded], *whose[keyed]])
+    _check(world, whose[bounded], whose[keyed], outcome)
 
 
 async def _define(world: World, client: Client, name: str, **task: object) -> int:
@@ -61,21 +63,22 @@ async def _define(world: World, client: Client, name: str, **task: object) -> in
     return await client.define(name, tasks, max_concurrency=BOUND)
 
 
-async def _fault(world: World, victim: Engine, number: int, dice: random.Random, outcome: Outcome) -> None:
-    """Kills or stops an engine that holds slots; it comes back when the other has taken over."""
-    await asyncio.sleep(dice.random() * 4 * CALL)
-    holders = _HOLDERS.format(_lease_of(world, victim))
-    held = {row[0] for row in history.query(world.database_url, holders)}
+async def _fault(world: World, number: int, dice: random.Random, outcome: Outcome) -> None:
+    """Kills or stops the engine that holds the most slots; it comes back when the other has taken over."""
+    await asyncio.sleep(dice.random() * 2 * CALL)
+    held = {engine.name: _held(world, engine) for engine in world.engines}
+    victim = max(world.engines, key=lambda engine: len(held[engine.name]))
+    lease = _lease_of(world, victim)
     if number % 2:
         victim.freeze()
     else:
         victim.kill()
-    outcome.faults = (outcome.faults or 0) + bool(held)
-    outcome.note("slots held by the victims", len(held))
+    outcome.faults = (outcome.faults or 0) + bool(held[victim.name])
+    outcome.note("slots held by the victims", len(held[victim.name]))
     deadline = asyncio.get_running_loop().time() + DRAIN
-    while history.query(world.database_url, holders):
+    while history.query(world.database_url, f"SELECT 1 FROM execution WHERE owner = {lease} LIMIT 1"):
         if asyncio.get_running_loop().time() > deadline:
-            outcome.problems.append(f"fault {number}: nobody took over what held slots in {DRAIN:g} s")
+            outcome.problems.append(f"fault {number}: nobody took over in {DRAIN:g} s")
             return
         await asyncio.sleep(0.05)
     if number % 2:
@@ -84,9 +87,9 @@ async def _fault(world: World, victim: Engine, number: int, dice: random.Random,
         await victim.start()
 
 
-_HOLDERS = (
-    "SELECT s.execution_id FROM slot s JOIN execution e ON e.id = s.execution_id WHERE s.stage = 2 AND e.owner = {}"
-)
+def _held(world: World, engine: Engine) -> list[int]:
+    sql = "SELECT s.id FROM slot s JOIN execution e ON e.id = s.execution_id WHERE s.stage = 2 AND e.owner = "
+    return [row[0] for row in history.query(world.database_url, f"{sql}{_lease_of(world, engine)}")]
 
 
 def _lease_of(world: World, engine: Engine) -> int:
@@ -95,28 +98,30 @@ def _lease_of(world: World, engine: Engine) -> int:
 
 
 def _check(world: World, bounded: Mapping[int, str], keyed: Mapping[int, str], outcome: Outcome) -> None:
-    begun: dict[str, list[float]] = defaultdict(list)
+    calls: dict[str, list[Effect]] = defaultdict(list)
     for effect in world.ledger.effects():
         if effect.execution in bounded:
-            begun["bounded"].append(effect.time)
+            calls["bounded"].append(effect)
         else:
-            begun["keyed"].append(effect.time)
-            begun[f"key {keyed[effect.execution]}"].append(effect.time)
-    for pool, times in begun.items():
-        most, limit = at_once(times), 1 if pool.startswith("key ") else BOUND
-        outcome.note(f"most at once, {pool}", most)
-        if most > limit:
-            outcome.problems.append(f"{pool}: {most} ran at once, and {limit} may")
+            calls["keyed"].append(effect)
+            calls[f"key {keyed[effect.execution]}"].append(effect)
+    for pool, effects in calls.items():
+        together, limit = at_once(effects), 1 if pool.startswith("key ") else BOUND
+        outcome.note(f"most at once, {pool}", len(together))
+        if len(together) > limit:
+            shown = ", ".join(f"{effect.execution}/{effect.task} {effect.time:.3f}" for effect in together)
+            outcome.problems.append(f"{pool}: {len(together)} ran at once, and {limit} may: {shown}")
     left = history.query(world.database_url, "SELECT execution_id, task, stage FROM slot")
     if left:
         outcome.problems.append(f"{len(left)} slots were left behind: {left[:3]}")
 
 
-def at_once(begun: Iterable[float]) -> int:
-    """The most calls that surely overlapped."""
-    moments = sorted([(at, 1) for at in begun] + [(at + CALL, -1) for at in begun])
-    most = now = 0
-    for _, change in moments:
-        now += change
-        most = max(most, now)
+def at_once(effects: Iterable[Effect]) -> list[Effect]:
+    """The most calls that surely overlapped, at the moment when the last of them began."""
+    running: list[Effect] = []
+    most: list[Effect] = []
+    for effect in sorted(effects, key=lambda effect: effect.time):
+        running = [*(one for one in running if one.time + SURELY > effect.time), effect]
+        if len(running) > len(most):
+            most = running
     return most
