@@ -4,6 +4,8 @@ An executor that cannot start harms only the calls that asked for it.
 """
 
 import asyncio
+import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import structlog
@@ -29,6 +31,8 @@ class Dispatch:
         self._report = report
         self._ready: dict[str, Executor] = {}
         self._starting: dict[str, _Starting] = {}
+        self._trusted_until = math.inf
+        self._held: list[TaskCall] = []
 
     async def start(self) -> None:
         """Starts the default executor, once. Raises `ConfigurationError` or `Unavailable` when it cannot."""
@@ -47,7 +51,14 @@ class Dispatch:
         await asyncio.gather(*(executor.stop() for executor in self._ready.values()))
 
     def submit(self, calls: Sequence[TaskCall]) -> None:
-        """Begins all; never blocks. A result may be reported before this returns."""
+        """Begins all; never blocks. A result may be reported before this returns.
+
+        A process that was stopped for longer than its lease begins nothing before it has renewed: what its last
+        commits allowed may run elsewhere by now.
+        """
+        if time.monotonic() > self._trusted_until:
+            self._held.extend(calls)
+            return
         for name, mine in self._by_executor(calls):
             executor = self._ready.get(name)
             if executor is not None:
@@ -56,6 +67,12 @@ class Dispatch:
                 self._begin(name).submitted.extend(mine)
             else:
                 self._fail(mine, "unknown_executor", f"this engine runs no executor {name!r}", retryable=False)
+
+    def trust(self, until: float) -> None:
+        """The lease holds at least until this moment of the monotonic clock: what was held back begins."""
+        self._trusted_until = until
+        held, self._held = self._held, []
+        self.submit(held)
 
     def attach(self, calls: Sequence[TaskCall]) -> list[TaskCall]:
         """Those of `calls` that may still run somewhere and will be reported, as if submitted."""
@@ -71,6 +88,7 @@ class Dispatch:
 
     def cancel(self, calls: Sequence[TaskCall]) -> None:
         """Stops what can be stopped; nothing is reported for these calls afterwards."""
+        self._forget(calls)
         for name, mine in self._by_executor(calls):
             if name in self._ready:
                 self._ready[name].cancel(mine)
@@ -79,6 +97,7 @@ class Dispatch:
 
     def detach(self, calls: Sequence[TaskCall]) -> None:
         """What runs elsewhere goes on for the next owner, who may be this engine."""
+        self._forget(calls)
         for name, mine in self._by_executor(calls):
             if name in self._ready:
                 self._ready[name].detach(mine)
@@ -89,6 +108,11 @@ class Dispatch:
         """Whether it goes on when this engine ends."""
         executor = self._ready.get(call.executor or self._default)
         return executor is not None and executor.outlives
+
+    def _forget(self, calls: Sequence[TaskCall]) -> None:
+        if self._held:
+            gone = {id(call) for call in calls}
+            self._held = [call for call in self._held if id(call) not in gone]
 
     def _by_executor(self, calls: Sequence[TaskCall]) -> Iterator[tuple[str, Sequence[TaskCall]]]:
         if not calls:

@@ -6,6 +6,7 @@ news is *dirty*; dirty runs without an append in flight are advanced together, o
 
 import asyncio
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -100,7 +101,9 @@ class Worker:
     async def start(self) -> None:
         """Takes a lease and begins to commit. Raises `ConfigurationError` when the default executor cannot start."""
         await self._dispatch.start()
+        asked = time.monotonic()
         self.lease = await self.store.acquire_lease(self._terms.holder, self.lease_seconds)
+        self.renewed(asked)
         self._queue.start(self.lease)
         self._pools.start(self.lease)
         self.wake_claims.set()
@@ -164,6 +167,10 @@ class Worker:
     def _on_lost(self) -> None:
         if self._recovering is None and not self._stopping:
             self._recovering = asyncio.create_task(self._recover(), name="engine-recover")
+
+    def renewed(self, asked: float) -> None:
+        """The lease holds for its length from `asked` on, when that was asked for, by the monotonic clock."""
+        self._dispatch.trust(asked + self.lease_seconds)
 
     def lost(self) -> None:
         """Somebody marked our lease lost: what we own is no longer ours."""

@@ -1,6 +1,7 @@
 """An engine on a SQLite file: what it promises while handlers, the journal and the lease misbehave."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -462,3 +463,29 @@ async def test_a_cancel_stops_what_runs_elsewhere(engine: Engine, outside: Outsi
     await engine.tell(number, "", kind="cancel")
     assert (await engine.ended(number)).status is E.CANCELLED
     await reached(lambda: outside.cancelled == ["a"])
+
+
+# --- an engine that was stopped ---
+
+
+async def test_what_was_allowed_before_a_long_stop_begins_after_the_lease_was_renewed(engine: Engine) -> None:
+    engine.worker.renewed(time.monotonic() - 2 * engine.worker.lease_seconds)
+    number, _ = await engine.start(await engine.define(Task("a")))
+    cancelled, _ = await engine.start(await engine.define(Task("b")))
+    await engine.tell(cancelled, "", kind="cancel")
+    assert (await engine.ended(cancelled)).status is E.CANCELLED
+    assert engine.ran == []
+    engine.worker.renewed(time.monotonic())
+    assert (await engine.ended(number)).status is E.COMPLETED
+    assert engine.ran == [("a", 1)]
+    assert await engine.is_idle()
+
+
+async def test_what_was_allowed_before_a_long_stop_never_begins_when_the_lease_is_lost(engine: Engine) -> None:
+    engine.worker.renewed(time.monotonic() - 2 * engine.worker.lease_seconds)
+    number, _ = await engine.start(await engine.define(Task("a")))
+    engine.sql("UPDATE lease SET lost = 1 WHERE id = :id", id=engine.worker.lease)
+    await engine.store.sweep(0.0)
+    engine.worker.lost()
+    assert (await engine.ended(number)).status is E.COMPLETED
+    assert engine.ran == [("a", 2)]
