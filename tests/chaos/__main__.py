@@ -21,6 +21,7 @@ from tests.chaos.embedded import embedded
 from tests.chaos.idempotent_start import idempotent_start
 from tests.chaos.kill_rounds import rounds
 from tests.chaos.kill_storm import KILLS, kill_storm
+from tests.chaos.limits import limits
 from tests.chaos.lost_answers import lost_answers
 from tests.chaos.parking import parking
 from tests.chaos.planner import FULL, model
@@ -85,6 +86,10 @@ def _races(n: int, seed: int) -> Iterator[Outcome]:
         yield asyncio.run(races(kind, n, seed))
 
 
+def _limits(n: int, seed: int) -> Iterator[Outcome]:
+    yield asyncio.run(limits(n, seed, faults=max(1, n // 30)))
+
+
 def _zombie(n: int, seed: int) -> Iterator[Outcome]:
     yield asyncio.run(zombie(n, seed))
 
@@ -126,6 +131,7 @@ CHECKS: dict[str, tuple[int, Callable[[int, int], Iterator[Outcome]]]] = {
     "kills": (20, _kill_rounds),
     "c2": (KILLS, _kill_storm),
     "c4": (100, _zombie),
+    "limits": (600, _limits),
     "c5": (20, _restarts),
     "rolling": (20, _rolling),
     "c6": (10_000, _lost_answers),

@@ -25,9 +25,11 @@ _BATCH = "storage.postgresql_batch"
 _PARK = "            parts.append(self._change())\n        if self._consumed:"
 _LOOK = (
     '                "AND EXISTS (SELECT 1 FROM signal s WHERE s.execution_id = execution.id)"\n'
-    "            )\n        return parts"
+    "            )\n        in_line"
 )
 _SLEEP = 'parts.append("SELECT pg_sleep(0.02)")'
+_POOLS = "storage.postgresql_slots"
+_GRANTED = "FROM (SELECT * FROM granted ORDER BY id) AS g"
 
 PATCHES: dict[str, tuple[Change, ...]] = {
     # --- moments made longer; nothing may go wrong with these alone ---
@@ -57,6 +59,7 @@ PATCHES: dict[str, tuple[Change, ...]] = {
             "    execute_rows(db, _EVENTS, events, head=(now, now, lease, batch))\n",
         ),
     ),
+    "slow-share": (Change(_POOLS, _GRANTED, f"FROM (SELECT pg_sleep(0.05)) AS z CROSS JOIN {_GRANTED[5:]}"),),
     # --- guards taken out ---
     "fence": (Change(_BATCH, '[] if self._lease is None else [f"EXECUTE fence({self._lease:d})"]', "[]"),),
     "dispatch-after-commit": (
@@ -87,9 +90,9 @@ PATCHES: dict[str, tuple[Change, ...]] = {
             _BATCH,
             _LOOK,
             _LOOK.replace(
-                "        return parts",
+                "        in_line",
                 f"        if self._changes:\n            {_SLEEP}\n            parts.append(self._change())\n"
-                "        return parts",
+                "        in_line",
             ),
         ),
     ),
@@ -137,6 +140,14 @@ PATCHES: dict[str, tuple[Change, ...]] = {
             "",
         ),
     ),
+    "pool-room": (
+        Change(
+            _POOLS,
+            "THEN {NO_BOUND} ELSE h.workflow_limit - (\n      SELECT count(*)",
+            "THEN {NO_BOUND} ELSE h.workflow_limit - (\n      SELECT count(*) / 2",
+        ),
+    ),
+    "pool-lock": (Change(_POOLS, "SELECT pg_advisory_xact_lock(k) FROM", "SELECT k FROM"),),
     "read-again": (
         Change(
             "engine.worker",

@@ -13,6 +13,7 @@ from tests.chaos.coherence import coherence
 from tests.chaos.embedded import embedded
 from tests.chaos.idempotent_start import idempotent_start
 from tests.chaos.kill_matrix import Cell
+from tests.chaos.limits import limits
 from tests.chaos.lost_answers import lost_answers
 from tests.chaos.parking import parking
 from tests.chaos.report import Outcome, Timed
@@ -82,6 +83,14 @@ SABOTAGES = (
     Sabotage("slots", "C1 kill matrix", _cell(Cell("sqlite", "result.before", "raise", 3), ONE_SLOT)),
     Sabotage("drain", "rolling restart", lambda seed, guard: rolling(3, seed, guard=guard)),
     Sabotage("watch-again", "C5 database restarts", lambda seed, guard: restarts(6, seed, guard=guard)),
+    Sabotage("pool-room", "limits", lambda seed, guard: limits(40, seed, faults=1, guard=guard)),
+    Sabotage(
+        "pool-lock",
+        "limits",
+        lambda seed, guard: limits(90, seed, faults=1, guard=guard),
+        control="slow-share",
+        both=True,
+    ),
     Sabotage("read-again", "C1 kill matrix", _cell(Cell("sqlite", "result.before", "raise", 3))),
 )
 

@@ -11,6 +11,7 @@ from tests.chaos.coherence import coherence
 from tests.chaos.embedded import embedded
 from tests.chaos.idempotent_start import idempotent_start
 from tests.chaos.kill_matrix import Cell
+from tests.chaos.limits import limits
 from tests.chaos.lost_answers import lost_answers
 from tests.chaos.nursery import Forked, Nursery
 from tests.chaos.patches import PATCHES
@@ -67,6 +68,10 @@ async def test_timers_survive_an_outage() -> None:
 
 async def test_a_stopped_and_continued_engine_does_no_harm() -> None:
     assert green(await zombie(2, SEED))
+
+
+async def test_limits_hold_whoever_dies_or_stops() -> None:
+    assert green(await limits(60, SEED, faults=2))
 
 
 async def test_commits_whose_answers_are_lost_are_found_again() -> None:
