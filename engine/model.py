@@ -177,7 +177,10 @@ class Failure(Record, frozen=True):
 
 
 class TaskRun(Record, frozen=True, omit_defaults=False):
-    """One task inside an execution: a view folded from its events."""
+    """One task inside an execution: a view folded from its events.
+
+    `reason` says why it was skipped (`not_taken`, `when`, `execution_ended`) or, in words, which slot it waits for.
+    """
 
     key: str
     name: str

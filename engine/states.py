@@ -15,7 +15,7 @@ class ExecutionStatus(StrEnum):
     PENDING = "pending"
     """Accepted and durable; no engine has taken it yet. Entered by a start, left by the first claim."""
     RUNNING = "running"
-    """An engine owns it and at least one task holds, or waits for, a slot."""
+    """At least one task holds, or waits for, a slot; an engine owns it, unless all of them wait in line for pools."""
     WAITING = "waiting"
     """Every open task waits for a timer or a signal; it owns no memory and no slot."""
     PAUSED = "paused"

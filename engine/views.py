@@ -4,14 +4,16 @@ Folded states are kept (least recently used), so that a status costs the events 
 """
 
 from collections import OrderedDict
-from typing import Any
+from typing import Any, assert_never
+
+import msgspec
 
 from engine.errors import ExecutionNotFound, TaskError
 from engine.library import Entry, Library
 from engine.model import ExecutionRow, ExecutionView, TaskRun
-from engine.ports import WHOLE_HISTORY, Store
+from engine.ports import WHOLE_HISTORY, PoolSlot, Store
 from engine.state import State, TaskState, derived_status, replay
-from engine.states import TaskStatus, is_terminal
+from engine.states import SlotStage, TaskStatus, is_terminal
 
 KEPT = 5_000
 KEPT_EVENTS = 500_000
@@ -43,7 +45,21 @@ class Views:
         folded = await self._fold(execution_id)
         if folded.view is None:
             folded.view = _view(folded)
+        line = [key for key, task in folded.state.active.items() if task.status is TaskStatus.SCHEDULED]
+        if line and folded.entry.graph.limited:
+            return await self._with_reasons(folded.view)
         return folded.view
+
+    async def _with_reasons(self, view: ExecutionView) -> ExecutionView:
+        """Why its scheduled tasks wait: no event says so, because it changes with what others hold."""
+        slots = {slot.task: slot for slot in await self._store.get_slots([view.id])}
+        tasks = tuple(
+            msgspec.structs.replace(task, reason=_why(slots[task.key]))
+            if task.status is TaskStatus.SCHEDULED and task.key in slots
+            else task
+            for task in view.tasks
+        )
+        return msgspec.structs.replace(view, tasks=tasks)
 
     async def has_heard(self, execution_id: int, dedupe_key: str) -> bool:
         """Whether a signal with this key is in its journal. Raises `ExecutionNotFound`."""
@@ -83,6 +99,18 @@ class Views:
         old = self._kept.pop(execution_id, None)
         if old is not None:
             self._events -= old.kept
+
+
+def _why(slot: PoolSlot) -> str:
+    match slot.stage:
+        case SlotStage.KEY:
+            return f"waits for a slot of the concurrency key {slot.key!r}, which has {slot.key_limit}"
+        case SlotStage.WORKFLOW:
+            return f"waits for a slot of its workflow, which has {slot.workflow_limit}"
+        case SlotStage.HELD:
+            return "waits for a slot of an engine"
+        case _:
+            assert_never(slot.stage)
 
 
 def _view(folded: _Folded) -> ExecutionView:

@@ -14,7 +14,9 @@ from engine.model import Completed, Edge, Outcome, RetryPolicy, Sleep, Task, Tas
 from engine.ports import Pool, PoolSlot, SlotGrant
 from engine.runner import Run, Step
 from engine.states import ExecutionStatus as E
+from engine.views import Views
 from tests.unit.engine.harness import Engine
+from tests.unit.engine.test_worker import Outside
 
 
 @pytest.fixture
@@ -279,3 +281,56 @@ async def test_without_limits_nothing_is_asked(engine: Engine, monkeypatch: pyte
         monkeypatch.setattr(engine.store, verb, never)
     engine.handlers["nap"] = lambda call: Sleep(0.01)
     assert (await engine.run(Task("a", "nap"), Task("b"), edges=[Edge("a", "b")])).status is E.COMPLETED
+
+
+async def test_a_view_says_which_slot_a_task_waits_for(engine: Engine, works: Works) -> None:
+    keyed = Task("a", "work", concurrency_key="acme", concurrency_limit=1)
+    version = await engine.define(keyed, Task("b", "work"), max_concurrency=2)
+    works.gate.clear()
+    numbers = [(await engine.start(version))[0] for _ in range(2)]
+    await reached(lambda: len(works.order) == 2 and kept(engine) == 4)
+    views = Views(engine.store, engine.library)
+    assert {task.key: task.reason for task in (await views.get(numbers[1])).tasks} == {
+        "a": "waits for a slot of the concurrency key 'acme', which has 1",
+        "b": "waits for a slot of its workflow, which has 2",
+    }
+    works.gate.set()
+    await settled(engine, numbers)
+    assert {task.reason for task in (await views.get(numbers[1])).tasks} == {None}
+
+
+async def test_an_attempt_that_outlives_its_engine_keeps_its_slot(tmp_path: Path) -> None:
+    outside = Outside()
+    async with Engine(tmp_path) as one:
+        outside.serve(one)
+        version = await one.define(Task("a", executor="outside"), max_concurrency=1)
+        first, second = [(await one.start(version))[0] for _ in range(2)]
+        await reached(lambda: "a" in outside.calls and kept(one) == 2)
+    async with Engine(tmp_path) as heir:
+        outside.serve(heir)
+        await reached(lambda: {first, second} <= set(heir.worker.runs))
+        await reached(lambda: not any(run.committing for run in heir.worker.runs.values()))
+        assert dict(heir.sql("SELECT execution_id, stage FROM slot")) == {first: 2, second: 1}
+        assert outside.submitted == 1
+        outside.finish("a")
+        assert (await heir.ended(first)).status is E.COMPLETED
+        await reached(lambda: "a" in outside.calls)
+        outside.finish("a")
+        await settled(heir, [first, second])
+
+
+async def test_an_attempt_whose_slot_was_taken_back_meanwhile_holds_one_again(tmp_path: Path) -> None:
+    """Nobody claimed its execution for long, so that others went on without it; it runs all the same, and counts."""
+    outside = Outside()
+    async with Engine(tmp_path) as one:
+        outside.serve(one)
+        version = await one.define(Task("a", executor="outside"), max_concurrency=1)
+        number, _ = await one.start(version)
+        await reached(lambda: "a" in outside.calls)
+    one.sql("DELETE FROM slot")
+    async with Engine(tmp_path) as heir:
+        outside.serve(heir)
+        await reached(lambda: kept(heir) == 1)
+        assert heir.sql("SELECT execution_id, stage FROM slot") == [(number, 2)]
+        outside.finish("a")
+        await settled(heir, [number])
