@@ -18,11 +18,13 @@ from engine import events as ev
 from engine import limits
 from engine.errors import LeaseLost, StoreUnavailable
 from engine.graph import Vertex
-from engine.ports import JournalStore, Pool, PoolSlot, SlotGrant
+from engine.ports import JournalStore, PoolSlot, SlotGrant, SlotPool
 from engine.states import SlotStage
 
 MAX_ASKS = 512
 """Tasks put in line by one transaction."""
+LAST = 2.0
+"""Seconds for the last transaction when the engine stops."""
 RETRY = 0.2
 """Seconds between tries while the database is away."""
 PATIENCE = 2
@@ -45,7 +47,7 @@ class Tickets:
         self._places: dict[str, PoolSlot] = {}
         self._asks: list[PoolSlot] = []
         self._freed: list[str] = []
-        self._left: list[Pool] = []
+        self._left: list[SlotPool] = []
         self._loaded = loaded
         self._polls = 0
 
@@ -123,7 +125,7 @@ class Tickets:
         self._polls += 1
         return self._polls >= PATIENCE
 
-    def take_news(self) -> tuple[list[PoolSlot], list[Pool]]:
+    def take_news(self) -> tuple[list[PoolSlot], list[SlotPool]]:
         """Once durable: what is asked for, and the pools where something was given back."""
         asks, left = [ask for ask in self._asks if ask.task in self._places], self._left
         self._asks, self._left = [], []
@@ -170,7 +172,7 @@ class Pools:
         self._lost = lost
         self._lease = 0
         self._asks: deque[_Ask] = deque()
-        self._left: dict[Pool, None] = {}
+        self._left: dict[SlotPool, None] = {}
         self._task: asyncio.Task[None] | None = None
 
     def start(self, lease: int) -> None:
@@ -180,8 +182,10 @@ class Pools:
         self._left.clear()
 
     async def stop(self) -> None:
-        task, self._task = self._task, None
+        """Says what the last commits have given back, if the database is there: others wait for it."""
+        task = self._task
         if task is not None:
+            await asyncio.wait([task], timeout=LAST)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
@@ -202,7 +206,7 @@ class Pools:
         finally:
             self._task = None
 
-    async def _share(self, lease: int, asks: Sequence[_Ask], left: Sequence[Pool]) -> None:
+    async def _share(self, lease: int, asks: Sequence[_Ask], left: Sequence[SlotPool]) -> None:
         try:
             grants = await self._insist(lease, [ask.slot for ask in asks], left)
         except LeaseLost:
@@ -221,7 +225,7 @@ class Pools:
                 for tickets, slot in asks:
                     tickets.waits(slot.task)
 
-    async def _insist(self, lease: int, asks: Sequence[PoolSlot], left: Sequence[Pool]) -> list[SlotGrant]:
+    async def _insist(self, lease: int, asks: Sequence[PoolSlot], left: Sequence[SlotPool]) -> list[SlotGrant]:
         while True:
             try:
                 return await self._store.share_slots(lease, asks, left)

@@ -119,7 +119,7 @@ class Signal(Record, frozen=True):
     id: int = 0
 
 
-class Pool(NamedTuple):
+class SlotPool(NamedTuple):
     """What `concurrency_key` text of a workflow shares, and the workflow's own bound; `key` None: that bound alone."""
 
     workflow_id: int
@@ -141,8 +141,8 @@ class PoolSlot(Record, frozen=True, omit_defaults=False):
     stage: SlotStage
 
     @property
-    def pool(self) -> Pool:
-        return Pool(self.workflow_id, self.key)
+    def pool(self) -> SlotPool:
+        return SlotPool(self.workflow_id, self.key)
 
 
 class SlotGrant(Record, frozen=True):
@@ -339,7 +339,7 @@ class JournalStore(Protocol):
         """Waiting signals, oldest first, of these executions; None: of all that `lease` owns."""
         ...
 
-    async def share_slots(self, lease: int, asks: Sequence[PoolSlot], pools: Sequence[Pool]) -> list[SlotGrant]:
+    async def share_slots(self, lease: int, asks: Sequence[PoolSlot], pools: Sequence[SlotPool]) -> list[SlotGrant]:
         """Puts `asks` in line, then hands out what is free in their pools and in `pools`, the longest wait first.
 
         One short transaction, fenced; of executions that `lease` does not own nothing is put in line. Answers all

@@ -25,10 +25,10 @@ from engine.ports import (
     Cursor,
     ExecutionFilter,
     NewWorkflow,
-    Pool,
     PoolSlot,
     Signal,
     SlotGrant,
+    SlotPool,
     Store,
     TaskEdit,
 )
@@ -231,7 +231,7 @@ class PostgreSQLStore:
     async def inbox(self, lease: int, executions: Sequence[int] | None = None) -> list[Signal]:
         return reads.signal_records(await self._read(reads.inbox(lease, executions)))
 
-    async def share_slots(self, lease: int, asks: Sequence[PoolSlot], pools: Sequence[Pool]) -> list[SlotGrant]:
+    async def share_slots(self, lease: int, asks: Sequence[PoolSlot], pools: Sequence[SlotPool]) -> list[SlotGrant]:
         return pool_slots.grants(await self._write(*pool_slots.share(lease, asks, pools)))
 
     async def mend_slots(self, lease: int, unclaimed: float) -> list[SlotGrant]:

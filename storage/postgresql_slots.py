@@ -6,7 +6,7 @@ lock. Locks are taken in this order everywhere: lease, workflows, slots, executi
 
 from collections.abc import Iterable, Sequence
 
-from engine.ports import Pool, PoolSlot, SlotGrant
+from engine.ports import PoolSlot, SlotGrant, SlotPool
 from engine.states import SlotStage
 from storage.postgresql_journal import array, fence
 from storage.postgresql_reads import known
@@ -84,7 +84,7 @@ UNION ALL (SELECT w.workflow_id, NULL, NULL FROM workflows w CROSS JOIN LATERAL 
   WHERE u.workflow_id = w.workflow_id AND u.stage = {_HELD}) LIMIT {MENDED})"""
 
 
-def share(lease: int, asks: Sequence[PoolSlot], pools: Iterable[Pool]) -> list[Part]:
+def share(lease: int, asks: Sequence[PoolSlot], pools: Iterable[SlotPool]) -> list[Part]:
     """Rows as `grants` reads them."""
     touched = {*pools, *(ask.pool for ask in asks)}
     parts: list[Part] = [fence(lease), _lock(touched)]
@@ -104,8 +104,8 @@ def take_back(lease: int, unclaimed: float, rows: Rows) -> list[Part]:
     return [fence(lease), _lock(needy_pools(rows)), _IDLE.format(idle, f"{unclaimed:f}")]
 
 
-def needy_pools(rows: Rows) -> set[Pool]:
-    return {Pool(workflow, key) for workflow, key, _ in rows}
+def needy_pools(rows: Rows) -> set[SlotPool]:
+    return {SlotPool(workflow, key) for workflow, key, _ in rows}
 
 
 def grants(rows: Rows) -> list[SlotGrant]:
@@ -126,12 +126,12 @@ def slot_records(rows: Rows) -> list[PoolSlot]:
     ]
 
 
-def _lock(pools: Iterable[Pool]) -> str:
+def _lock(pools: Iterable[SlotPool]) -> str:
     keys = array(sorted({LOCKS + pool.workflow_id for pool in pools}), "bigint")
     return f"SELECT pg_advisory_xact_lock(k) FROM unnest({keys}) AS k"
 
 
-def _hand_out(lease: int, asks: Sequence[PoolSlot], pools: Iterable[Pool]) -> list[Part]:
+def _hand_out(lease: int, asks: Sequence[PoolSlot], pools: Iterable[SlotPool]) -> list[Part]:
     keyed = [pool for pool in pools if pool.key is not None]
     workflows = sorted({pool.workflow_id for pool in pools})
     asked = [ask.execution_id for ask in asks], [ask.task for ask in asks]

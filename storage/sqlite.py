@@ -28,10 +28,10 @@ from engine.ports import (
     Cursor,
     ExecutionFilter,
     NewWorkflow,
-    Pool,
     PoolSlot,
     Signal,
     SlotGrant,
+    SlotPool,
     Store,
     TaskEdit,
 )
@@ -197,7 +197,7 @@ class SQLiteStore:
     async def inbox(self, lease: int, executions: Sequence[int] | None = None) -> list[Signal]:
         return await self._read_raw(lambda db: sqlite_reads.inbox(db, lease, executions))
 
-    async def share_slots(self, lease: int, asks: Sequence[PoolSlot], pools: Sequence[Pool]) -> list[SlotGrant]:
+    async def share_slots(self, lease: int, asks: Sequence[PoolSlot], pools: Sequence[SlotPool]) -> list[SlotGrant]:
         return await self._write(lambda work: sqlite_slots.share(work.db, work.now, lease, asks, pools))
 
     async def mend_slots(self, lease: int, unclaimed: float) -> list[SlotGrant]:

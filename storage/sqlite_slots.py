@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from engine.ports import Pool, PoolSlot, SlotGrant
+from engine.ports import PoolSlot, SlotGrant, SlotPool
 from engine.states import SlotStage
 from storage.sqlite_journal import fence
 from storage.sqlite_reads import id_list
@@ -34,7 +34,7 @@ _ALL = -1
 
 
 def share(
-    db: sqlite3.Connection, now: int, lease: int, asks: Sequence[PoolSlot], pools: Sequence[Pool]
+    db: sqlite3.Connection, now: int, lease: int, asks: Sequence[PoolSlot], pools: Sequence[SlotPool]
 ) -> list[SlotGrant]:
     fence(db, lease)
     for ask in asks:
@@ -48,8 +48,8 @@ def share(
 
 def mend(db: sqlite3.Connection, now: int, lease: int, unclaimed: int) -> list[SlotGrant]:
     fence(db, lease)
-    pools = {Pool(*row) for row in db.execute(_IDLE, (now - unclaimed,)).fetchall()}
-    pools |= {Pool(*row) for row in db.execute(_WAITED_FOR).fetchall()}
+    pools = {SlotPool(*row) for row in db.execute(_IDLE, (now - unclaimed,)).fetchall()}
+    pools |= {SlotPool(*row) for row in db.execute(_WAITED_FOR).fetchall()}
     return _grants(db, now, _hand_out(db, now, pools))
 
 
@@ -61,7 +61,7 @@ def slots(db: sqlite3.Connection, executions: Sequence[int]) -> list[PoolSlot]:
     ]
 
 
-def _hand_out(db: sqlite3.Connection, now: int, pools: Iterable[Pool]) -> list[tuple[int, str]]:
+def _hand_out(db: sqlite3.Connection, now: int, pools: Iterable[SlotPool]) -> list[tuple[int, str]]:
     granted: list[tuple[int, str]] = []
     for workflow, key in pools:
         if key is not None:

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from engine.errors import LeaseLost
-from engine.ports import Append, Pool, PoolSlot, SlotGrant, Store
+from engine.ports import Append, PoolSlot, SlotGrant, SlotPool, Store
 from engine.states import ExecutionStatus, SlotStage
 from tests.stores import TOLD, begins, ends, opened, parks, says, sql, waits
 
@@ -39,9 +39,9 @@ async def test_no_more_than_the_bound_and_the_longest_wait_first(store: Store, l
     assert places(await store.share_slots(lease, asks[:3], ())) == [(ids[0], "a"), (ids[1], "a")]
     assert await store.share_slots(lease, asks[3:], ()) == []
     await store.commit(lease, 2, [says(ids[1], 2, freed=("a",))])
-    assert places(await store.share_slots(lease, (), [Pool(1, None)])) == [(ids[2], "a")]
+    assert places(await store.share_slots(lease, (), [SlotPool(1, None)])) == [(ids[2], "a")]
     await store.commit(lease, 3, [says(ids[0], 2, freed=("a",)), says(ids[2], 2, freed=("a",))])
-    assert places(await store.share_slots(lease, (), [Pool(1, None)])) == [(ids[3], "a"), (ids[4], "a")]
+    assert places(await store.share_slots(lease, (), [SlotPool(1, None)])) == [(ids[3], "a"), (ids[4], "a")]
 
 
 async def test_keys_have_pools_of_their_own(store: Store, lease: int) -> None:
@@ -52,7 +52,7 @@ async def test_keys_have_pools_of_their_own(store: Store, lease: int) -> None:
     other = ask(ids[1], "b", key="x", flow=2)
     assert places(await store.share_slots(lease, [other], ())) == [(ids[1], "b")]
     await store.commit(lease, 2, [says(ids[0], 2, freed=("a",))])
-    assert places(await store.share_slots(lease, (), [Pool(1, "x")])) == [(ids[1], "a")]
+    assert places(await store.share_slots(lease, (), [SlotPool(1, "x")])) == [(ids[1], "a")]
 
 
 async def test_a_key_and_its_workflow_together(store: Store, lease: int) -> None:
@@ -63,9 +63,9 @@ async def test_a_key_and_its_workflow_together(store: Store, lease: int) -> None
     assert places(await store.share_slots(lease, asks, ())) == [(ids[0], "a"), (ids[3], "a")]
     assert await stages(store, ids) == [2, 0, 0, 2, 1, 0]
     await store.commit(lease, 2, [says(ids[0], 2, freed=("a",))])
-    assert places(await store.share_slots(lease, (), [Pool(1, "x")])) == [(ids[1], "a")]
+    assert places(await store.share_slots(lease, (), [SlotPool(1, "x")])) == [(ids[1], "a")]
     await store.commit(lease, 3, [says(ids[3], 2, freed=("a",))])
-    assert places(await store.share_slots(lease, (), [Pool(1, "y")])) == [(ids[4], "a")]
+    assert places(await store.share_slots(lease, (), [SlotPool(1, "y")])) == [(ids[4], "a")]
 
 
 async def test_asking_twice_is_harmless(store: Store, lease: int) -> None:
@@ -96,7 +96,7 @@ async def test_only_the_owner_of_an_execution_asks_for_it(store: Store, lease: i
     with pytest.raises(LeaseLost):
         await store.share_slots(lease, [ask(mine)], ())
     with pytest.raises(LeaseLost):
-        await store.share_slots(lease, (), [Pool(1, None)])
+        await store.share_slots(lease, (), [SlotPool(1, None)])
     assert await stages(store, [mine, parked, ended, theirs]) == [2]
 
 
@@ -115,7 +115,7 @@ async def test_a_granted_slot_makes_a_parked_execution_due(store: Store, lease: 
     await store.commit(lease, 2, [parks(second, 2, for_slots=True), parks(third, 2, for_slots=True)])
     assert (await store.claim(lease, 10)).executions == ()
     await store.commit(lease, 3, [Append(first, 2, (TOLD,), status=ExecutionStatus.COMPLETED, freed=("a",))])
-    assert await store.share_slots(lease, (), [Pool(1, None)]) == [SlotGrant(second, "a", None)]
+    assert await store.share_slots(lease, (), [SlotPool(1, None)]) == [SlotGrant(second, "a", None)]
     assert [row.id for row in (await store.claim(lease, 10)).executions] == [second]
     assert [(slot.task, slot.stage) for slot in await store.get_slots([second])] == [("a", SlotStage.HELD)]
 
@@ -159,7 +159,7 @@ async def test_an_ended_execution_in_line_is_never_due(store: Store, lease: int)
     first, second, third = await begun(store, lease, 3)
     await store.share_slots(lease, [ask(number, most=1) for number in (first, second, third)], ())
     await store.commit(lease, 2, [ends(second, 2), says(first, 2, freed=("a",))])
-    await store.share_slots(lease, (), [Pool(1, None)])
+    await store.share_slots(lease, (), [SlotPool(1, None)])
     assert (await store.claim(lease, 10)).executions == ()
     assert places(await store.mend_slots(lease, 60)) == [(third, "a")]
 
@@ -169,10 +169,10 @@ async def test_the_first_in_line_decides_where_versions_differ(store: Store, lea
     await store.share_slots(lease, [ask(number, most=3) for number in ids[:3]], ())
     assert await store.share_slots(lease, [ask(ids[3], most=2), ask(ids[4], most=9), ask(ids[5])], ()) == []
     await store.commit(lease, 2, [says(ids[0], 2, freed=("a",))])
-    assert await store.share_slots(lease, (), [Pool(1, None)]) == []
+    assert await store.share_slots(lease, (), [SlotPool(1, None)]) == []
     await store.commit(lease, 3, [says(ids[1], 2, freed=("a",))])
-    assert places(await store.share_slots(lease, (), [Pool(1, None)])) == [(ids[3], "a")]
-    assert places(await store.share_slots(lease, (), [Pool(1, None)])) == [(ids[4], "a"), (ids[5], "a")]
+    assert places(await store.share_slots(lease, (), [SlotPool(1, None)])) == [(ids[3], "a")]
+    assert places(await store.share_slots(lease, (), [SlotPool(1, None)])) == [(ids[4], "a"), (ids[5], "a")]
 
 
 async def test_a_waiting_execution_that_starts_elsewhere_is_in_nobodys_line(store: Store, lease: int) -> None:
@@ -196,7 +196,7 @@ async def test_no_pool_is_ever_overdrawn_whatever_the_order(store: Store, lease:
         ending = dice.sample(sorted(held), dice.randrange(len(held) + 1))
         held -= set(ending)
         batch += 1
-        pools = [Pool(1, keys[number]) for number in ending]
+        pools = [SlotPool(1, keys[number]) for number in ending]
         if ending:
             await store.commit(lease, batch, [says(number, 2, freed=("a",)) for number in ending])
         grants = [
@@ -232,7 +232,7 @@ async def test_two_engines_share_one_bound(migrated_postgres_url: str) -> None:
                 if held:
                     done += len(held)
                     await store.commit(lease, done + 1, [says(number, 2, freed=("a",)) for number in held])
-                    await store.share_slots(lease, (), [Pool(1, "k")])
+                    await store.share_slots(lease, (), [SlotPool(1, "k")])
 
         await asyncio.wait_for(asyncio.gather(work(one), work(two)), 60)
         assert most == 3

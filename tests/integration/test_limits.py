@@ -55,7 +55,7 @@ async def engines(
     """Nothing but wake-ups moves them: polls come once in an hour."""
     for caretaker in (claims, inbox, pools):
         monkeypatch.setattr(caretaker, "POLL", 3600.0)
-    one, two = (Engine(tmp_path, slots=50, store=PostgreSQLStore(migrated_postgres_url)) for _ in range(2))
+    one, two = (Engine(tmp_path, slots=50, store=PostgreSQLStore(migrated_postgres_url, drafts=1)) for _ in range(2))
     async with one, two:
         for engine in (one, two):
             engine.handlers["work"] = line

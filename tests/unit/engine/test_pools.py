@@ -11,7 +11,7 @@ from engine import events as ev
 from engine.caretakers import pools as caretaker
 from engine.errors import StoreUnavailable
 from engine.model import Completed, Edge, Outcome, RetryPolicy, Sleep, Task, TaskCall
-from engine.ports import Pool, PoolSlot, SlotGrant
+from engine.ports import PoolSlot, SlotGrant, SlotPool
 from engine.runner import Run, Step
 from engine.states import ExecutionStatus as E
 from engine.views import Views
@@ -228,7 +228,7 @@ async def test_the_database_goes_away_while_tasks_wait(
 ) -> None:
     share, broken = engine.store.share_slots, [StoreUnavailable(), ValueError(), StoreUnavailable()]
 
-    async def share_later(lease: int, asks: list[PoolSlot], pools: list[Pool]) -> list[SlotGrant]:
+    async def share_later(lease: int, asks: list[PoolSlot], pools: list[SlotPool]) -> list[SlotGrant]:
         if broken:
             raise broken.pop()
         return await share(lease, asks, pools)
