@@ -314,7 +314,7 @@ class Run:
                 return
 
     def _begin_attempt(self, key: str) -> None:
-        if self.state.stopping or not self._is_admitted(key):
+        if self.state.stopping or (self.tickets is not None and not self._is_admitted(key)):
             return
         if self._spare and not self._slots.closed and self._may_keep():
             self._spare -= 1
