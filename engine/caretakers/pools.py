@@ -7,7 +7,7 @@ from engine.errors import LeaseLost
 from engine.states import SlotStage
 from engine.worker import Worker
 
-POLL = 5.0
+POLL = 10.0
 """Seconds between looks that nothing asked for: the guarantee behind all wake-ups."""
 
 
