@@ -125,8 +125,8 @@ class BareSQLite:
             chunk = rows[start : start + self.CHUNK]
             values = ",".join(["(?,?,?,?)"] * len(chunk))
             db.execute(
-                "INSERT INTO event (v, at, lease, batch, execution_id, seq, type, data) "
-                f"SELECT 1, {now:d}, 1, 1, * FROM (VALUES {values})",
+                "INSERT INTO event (v, at, xid, lease, batch, execution_id, seq, type, data) "
+                f"SELECT 1, {now:d}, {now:d}, 1, 1, * FROM (VALUES {values})",
                 [field for row in chunk for field in row],
             )
         db.execute("COMMIT")

@@ -348,8 +348,8 @@ class Run:
         except TaskError as error:
             self._say(ev.TaskFailed(key, Failure(error.type, f"concurrency_key: {error.message}", key)))
             return False
-        if not admitted and not (key in self.state.tasks and self.state.tasks[key].status is TaskStatus.SCHEDULED):
-            self._say(ev.TaskScheduled(key))
+        if not admitted:
+            self._schedule(key)
         return admitted
 
     def _go_on(self, call: TaskCall) -> None:
