@@ -2,10 +2,16 @@
 
 import os
 import signal
+import tempfile
+import uuid
 from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from deploy.processes import Process
 from engine.task_ports import ExecutorOptions
+from tests import servers
 from tests.conformance.executor_host import HOST, open_host
 
 
@@ -43,5 +49,36 @@ class AsyncioRig(Rig):
     """In this process."""
 
 
-RIGS: dict[str, type[Rig]] = {"asyncio_executor": AsyncioRig}
+class RQRig(Rig):
+    """Two workers on the run's Redis."""
+
+    remote = True
+    library = "rq"
+    unreachable = {"redis_url": "redis://:secret@127.0.0.1:1/0"}
+    cure = "REDIS_URL"
+
+    def __init__(self) -> None:
+        self._redis_url = servers.redis_server()
+        self._installation = f"test_{uuid.uuid4().hex[:8]}"
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            for number in range(2):
+                ready = folder / f"ready{number}"
+                command = ["-m", "tests.conformance.rq_worker", self._redis_url, self._installation, str(ready)]
+                worker = stack.enter_context(Process("worker", command, {}, folder / f"{number}.log"))
+                worker.wait_ready(ready.exists)
+            self._open = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def options(self, **changes: Any) -> ExecutorOptions:
+        return super().options(**{"redis_url": self._redis_url, "installation": self._installation, **changes})
+
+
+RIGS: dict[str, type[Rig]] = {"asyncio_executor": AsyncioRig, "rq_executor": RQRig}
 """By the module in `executors/`."""

@@ -438,7 +438,7 @@ def test_a_missing_library_is_said_with_its_cure(name: str, monkeypatch: pytest.
     for module in [m for m in sys.modules if m.partition(".")[0] == library or m == f"executors.{name}"]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(ConfigurationError, match=rf"Python package {library}, .*requirements\.txt"):
+    with pytest.raises(ConfigurationError, match=rf"Python package {library}\b.*requirements\.txt"):
         registry.load("executors", name, "open_executor")
 
 
