@@ -20,7 +20,7 @@ demo: $(RUN)  ## see it work: define, execute, watch, kill -9, recover (under a 
 serve: $(RUN)  ## REST :8000, gRPC :50051 and the engine in one process, on SQLite
 	@$(PY) cli.py serve $(ARGS)
 
-stack: $(DEV)  ## the processes of docker-compose.yml without Docker: PostgreSQL, Redis, api, gRPC server
+stack: $(DEV)  ## the processes of docker-compose.yml without Docker: PostgreSQL, Redis, api, gRPC server, worker
 	@$(PY) -m deploy.stack $(ARGS)
 
 test: $(DEV)  ## every test, in parallel, on real servers

@@ -31,6 +31,7 @@ Execution = Annotated[int, typer.Argument(help="The id of the execution.", min=1
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Key = Annotated[str | None, typer.Option(help="A word of your own that names it, unique.")]
 Description = Annotated[str | None, typer.Option(help="A sentence for people.")]
+RedisUrl = Annotated[str | None, typer.Option(help="redis://…: the response cache, and RQ; else REDIS_URL.")]
 DatabaseUrl = Annotated[str | None, typer.Option(help="sqlite:///file.db or postgresql://…; else DATABASE_URL.")]
 
 
@@ -254,13 +255,19 @@ def serve(
     rest_host: Annotated[str | None, typer.Option(help="0.0.0.0: every interface.")] = None,
     grpc_host: Annotated[str | None, typer.Option(help="0.0.0.0: every interface.")] = None,
     database_url: DatabaseUrl = None,
-    redis_url: Annotated[str | None, typer.Option(help="redis://…: the response cache.")] = None,
+    redis_url: RedisUrl = None,
+    executor: Annotated[str | None, typer.Option(help="Where tasks run: asyncio, rq or ray.")] = None,
+    use_rq: Annotated[bool, typer.Option("--use-rq", help="The same as --executor rq.")] = False,
+    use_ray: Annotated[bool, typer.Option("--use-ray", help="The same as --executor ray.")] = False,
     ready_file: Annotated[
         Path | None, typer.Option(help="Written when it is ready: JSON with rest, grpc, pid.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Serve REST, gRPC and the engine in one process."""
+    chosen = {name for name, given in ((executor, executor), ("rq", use_rq), ("ray", use_ray)) if given}
+    if len(chosen) > 1:
+        raise typer.BadParameter("tasks run in one place: give one of --executor, --use-rq, --use-ray")
     from commands import serve
 
     settings = _settings(
@@ -270,8 +277,21 @@ def serve(
         grpc_host=grpc_host,
         database_url=database_url,
         redis_url=redis_url,
+        executor=chosen.pop() if chosen else None,
     )
     serve.serve(settings, ready_file, as_json)
+
+
+@app.command(rich_help_panel=PROCESSES)
+def worker(
+    concurrency: Annotated[int | None, typer.Option(help="Tasks at once; else WORKER_CONCURRENCY.", min=1)] = None,
+    redis_url: RedisUrl = None,
+    ready_file: Annotated[Path | None, typer.Option(help="Written when it takes tasks: JSON with name, pid.")] = None,
+) -> None:
+    """Run the tasks of engines that use RQ."""
+    from commands import worker
+
+    worker.work(_settings(redis_url=redis_url, worker_concurrency=concurrency), ready_file)
 
 
 @db.command("upgrade")

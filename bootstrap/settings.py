@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     database_url: Annotated[Url, Field(repr=False)] = "sqlite:///millrace.db"
     """Where state lives: `sqlite:///file.db` (embedded) or `postgresql://user:password@host:5432/name`."""
     redis_url: Annotated[Url | None, Field(repr=False)] = None
-    """The Redis for the response cache and published events: `redis://:password@host:6379/0`. Unset: no Redis."""
+    """The Redis of the response cache, published events and RQ: `redis://:password@host:6379/0`. Unset: no Redis."""
     redis_host: str | None = None
     """Host of the Redis, instead of `REDIS_URL`. Ignored when `REDIS_URL` is set."""
     redis_port: Port = 6379
@@ -72,6 +72,10 @@ class Settings(BaseSettings):
     """The Ray cluster: `host:6379`, `ray://host:10001` or `auto`. Unset: one of our own on this machine."""
     nodes_dir: Path | None = None
     """A folder with node types of your own, one file each; every engine and worker needs it."""
+    installation: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,40}$")] = "millrace"
+    """Names these engines and their workers; others on the same Redis have another name."""
+    worker_concurrency: Annotated[int, Field(ge=1, le=10_000)] = 16
+    """Tasks that one `cli.py worker` runs at once."""
     blocking_threads: Annotated[int, Field(ge=1, le=10_000)] = 32
     """Threads for tasks that block."""
     cache: Literal["auto", "off"] = "auto"

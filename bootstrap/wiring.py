@@ -137,6 +137,7 @@ async def _open_worker(
         settings.blocking_threads,
         settings.redis_url,
         settings.ray_address,
+        settings.installation,
     )
     worker = Worker(
         store,

@@ -2,8 +2,9 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 COLOURS = {
@@ -27,6 +28,14 @@ def say(line: str) -> None:
 
 def say_json(content: Any) -> None:
     say(json.dumps(content, ensure_ascii=False))
+
+
+def write_ready(file: Path | None, ready: Mapping[str, Any]) -> None:
+    """Says to who started this process that it is ready; the file is there whole or not at all."""
+    if file is not None:
+        new = file.with_name(file.name + ".new")
+        new.write_text(json.dumps(ready))
+        new.replace(file)
 
 
 def say_table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

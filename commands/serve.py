@@ -1,7 +1,6 @@
 """`serve`: both doors and an engine in one process and one loop, until SIGTERM or Ctrl-C."""
 
 import asyncio
-import json
 import os
 import signal
 import socket
@@ -18,7 +17,7 @@ import server.app
 from bootstrap.logs import configure_logs
 from bootstrap.settings import Settings
 from bootstrap.wiring import open_service
-from commands.output import say, say_json
+from commands.output import say, say_json, write_ready
 from engine.errors import ConfigurationError
 
 GRACE = 5
@@ -99,10 +98,7 @@ def _announce(settings: Settings, rest_port: int, grpc_port: int, ready_file: Pa
     else:
         say(f"REST  {rest}  (documentation: {rest}/docs)")
         say(f"gRPC  {grpc}")
-    if ready_file is not None:
-        new = ready_file.with_name(ready_file.name + ".new")
-        new.write_text(json.dumps(ready))
-        new.replace(ready_file)
+    write_ready(ready_file, ready)
 
 
 def _reachable(host: str) -> str:

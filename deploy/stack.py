@@ -23,7 +23,7 @@ from engine.errors import ConfigurationError
 
 
 class Stack:
-    """Starts on entering: servers, migration, REST doors, gRPC servers with engines. Stops all on leaving.
+    """Starts on entering: servers, migration, REST doors, gRPC servers with engines, RQ workers. Stops all on leaving.
 
     One REST door listens on each of `rest_ports`, one gRPC server on each of `grpc_ports`.
     Raises `RuntimeError` with the end of the log of what did not start.
@@ -34,6 +34,7 @@ class Stack:
         rest_ports: Sequence[int],
         grpc_ports: Sequence[int],
         *,
+        workers: int = 0,
         database_url: str | None = None,
         redis_url: str | None = None,
         settings: Mapping[str, str] | None = None,
@@ -44,6 +45,8 @@ class Stack:
         self.redis_url = redis_url or ""
         self.rest: list[Process] = []
         self.grpc: list[Process] = []
+        self.workers: list[Process] = []
+        self._worker_names = [f"worker-{number}" for number in range(1, workers + 1)]
         self._settings = settings or {}
         self.logs = Path(tempfile.mkdtemp(prefix="stack-"))
         self._open = ExitStack()
@@ -51,7 +54,7 @@ class Stack:
     @property
     def processes(self) -> list[Process]:
         """Our own, REST doors first."""
-        return [*self.rest, *self.grpc]
+        return [*self.rest, *self.grpc, *self.workers]
 
     def __enter__(self) -> Self:
         try:
@@ -70,7 +73,11 @@ class Stack:
         if not self.redis_url:
             self.redis_url = self._open.enter_context(RedisServer()).url()
         self._migrate()
-        waits = [*map(self._start_rest, self.rest_urls), *map(self._start_grpc, self.grpc_targets)]
+        waits = [
+            *map(self._start_rest, self.rest_urls),
+            *map(self._start_grpc, self.grpc_targets),
+            *map(self._start_worker, self._worker_names),
+        ]
         for process, ready in zip(self.processes, waits, strict=True):
             process.wait_ready(ready)
 
@@ -90,6 +97,11 @@ class Stack:
         self.grpc.append(self._run(f"grpc-{port}", ["-m", "server"], {"GRPC_HOST": host, "GRPC_PORT": port}))
         return lambda: grpc_is_up(target)
 
+    def _start_worker(self, name: str) -> Callable[[], bool]:
+        ready = self.logs / f"{name}.ready"
+        self.workers.append(self._run(name, ["cli.py", "worker", "--ready-file", str(ready)]))
+        return ready.exists
+
     def _run(self, name: str, arguments: Sequence[str], settings: Mapping[str, str] | None = None) -> Process:
         common = {"DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url, "GRPC_REFLECTION": "true"}
         process = Process(name, arguments, {**common, **self._settings, **(settings or {})}, self.logs / f"{name}.log")
@@ -104,16 +116,25 @@ def main() -> int:
     """Runs until Ctrl-C; ends by itself, with the reason, when one of its processes does."""
     parser = argparse.ArgumentParser(prog="python -m deploy.stack", description=__doc__)
     parser.add_argument("--engines", type=int, default=1, metavar="N", help="gRPC servers with an engine (default 1)")
-    engines: int = parser.parse_args().engines
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="workers of RQ (default 1)")
+    asked = parser.parse_args()
     try:
         settings = load_settings()
-        ports = range(settings.grpc_port, settings.grpc_port + engines)
+        ports = range(settings.grpc_port, settings.grpc_port + asked.engines)
         database_url = settings.database_url if settings.database_url.startswith("postgres") else None
         for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: shells start background jobs without it
             signal.signal(number, signal.default_int_handler)
-        with Stack([settings.rest_port], ports, database_url=database_url, redis_url=settings.redis_url) as stack:
+        with Stack(
+            [settings.rest_port],
+            ports,
+            workers=asked.workers,
+            database_url=database_url,
+            redis_url=settings.redis_url,
+            settings={"EXECUTOR": settings.executor},
+        ) as stack:
             print(f"REST    {stack.rest_urls[0]}  (pages of the API: {stack.rest_urls[0]}/docs)")
             print(f"gRPC    {', '.join(stack.grpc_targets)}")
+            print(f"workers {len(stack.workers)} of RQ, for tasks with executor rq (all tasks: EXECUTOR=rq)")
             print(f"store   {stack.database_url.rpartition('@')[2]}\ncache   {stack.redis_url.rpartition('@')[2]}")
             print(f"logs    {stack.logs}\nCtrl-C stops everything.", flush=True)
             return _watch(stack.processes)

@@ -45,7 +45,7 @@ class WorkerOptions(NamedTuple):
     """For blocking handlers."""
     life: float = 10.0
     """Seconds without a beat that make it dead."""
-    grace: float = 10.0
+    grace: float = 5.0
     """Seconds that calls may run on when it is told to stop; then others get them."""
 
 
@@ -287,6 +287,11 @@ class Worker:
             self._stop_job(job_id)
             # an engine that cancelled it has deleted the job: then this says nothing to anybody
             self._say(job_id, Failed(Failure("stopped", "stopped by a command of RQ")), 0.0)
+
+
+def open_worker(**options: Any) -> Worker:
+    """By the names of `WorkerOptions`."""
+    return Worker(WorkerOptions(**options))
 
 
 def _task(name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> "asyncio.Task[None]":

@@ -26,6 +26,7 @@ from executors import _rq_scripts as scripts
 from executors._rq_link import BROKEN, PAUSE, Call, Link, end
 from executors._rq_names import Answer, Jobs, Names, decode_answer, job_key
 from executors._rq_watch import Watch
+from executors._rq_worker import open_worker
 
 BATCH = 100
 """Calls that go to Redis in one round trip; few enough that encoding them does not hold up the loop."""
@@ -281,5 +282,7 @@ class RQExecutor:
     def _is_ours(self, flight: _Flight) -> bool:
         return self._flights.get(flight.id) is flight
 
+
+__all__ = ["open_executor", "open_worker"]
 
 open_executor = RQExecutor

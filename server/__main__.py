@@ -1,8 +1,10 @@
 """`python -m server`: the gRPC door and an engine in one process, until SIGTERM or Ctrl-C."""
 
+import argparse
 import asyncio
 import signal
 import sys
+from collections.abc import Sequence
 
 import structlog
 import uvloop
@@ -31,9 +33,21 @@ async def serve(settings: Settings) -> None:
         await server.stop()
 
 
+def executor(words: Sequence[str]) -> str | None:
+    """Where tasks run that name no executor, if the command says so."""
+    parser = argparse.ArgumentParser(prog="python -m server", description=__doc__)
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--executor", metavar="NAME", help="where tasks run: asyncio, rq or ray; else EXECUTOR")
+    choice.add_argument("--use-rq", dest="executor", action="store_const", const="rq", help="on workers of RQ")
+    choice.add_argument("--use-ray", dest="executor", action="store_const", const="ray", help="on a Ray cluster")
+    chosen: str | None = parser.parse_args(words).executor
+    return chosen
+
+
 def main() -> None:
+    chosen = executor(sys.argv[1:])
     try:
-        settings = load_settings()
+        settings = load_settings(executor=chosen)
         configure_logs(settings.log_level, settings.log_format)
         uvloop.run(serve(settings))
     except MillraceError as error:

@@ -20,7 +20,8 @@ SABOTAGE = {
     "only the REST door knows FastAPI": ("commands/rest.py", "import fastapi"),
     "only storage speaks SQL": ("nodes/noop.py", "import sqlmodel"),
     "only egress calls out": ("nodes/http_request.py", "import aiohttp"),
-    "only the cache and the publisher speak to Redis": ("nodes/noop.py", "import redis"),
+    "only the cache, the publisher and the RQ executor speak to Redis": ("nodes/noop.py", "import redis"),
+    "only the RQ executor knows RQ": ("nodes/noop.py", "import rq"),
 }
 
 BY_NOBODY = {"importlib.metadata", "importlib.resources"}

@@ -42,7 +42,7 @@ def test_the_compose_file_has_the_promised_services() -> None:
     images = {name: service["image"] for name, service in COMPOSE["services"].items()}
     assert images["postgres"].startswith("postgres:17")
     assert images["redis"].startswith("redis:7.2")
-    assert {"migrate", "api", "grpc_server"} == set(OURS)
+    assert {"migrate", "api", "grpc_server", "worker"} == set(OURS)
 
 
 @pytest.mark.parametrize("name", OURS)
