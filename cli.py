@@ -249,7 +249,7 @@ def list_executions(
 
 
 @app.command(rich_help_panel=PROCESSES)
-def serve(
+def serve(  # noqa: PLR0913, PLR0917
     rest_port: Annotated[int | None, typer.Option(help="0: a free one.", min=0, max=65535)] = None,
     grpc_port: Annotated[int | None, typer.Option(help="0: a free one.", min=0, max=65535)] = None,
     rest_host: Annotated[str | None, typer.Option(help="0.0.0.0: every interface.")] = None,

@@ -65,7 +65,7 @@ class Settings(BaseSettings):
     max_concurrent_tasks: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
     """Tasks that one engine runs at once; more wait for a slot."""
     stop_seconds: Annotated[float, Field(ge=0, le=3600)] = 4.0
-    """Seconds that an engine which is asked to stop lets its running tasks end, before it hands them over."""
+    """Seconds that an engine or worker which is asked to stop lets its running tasks end, before it hands them over."""
     executor: str = "asyncio"
     """Where tasks run that name none: `asyncio` (in the engine), `rq` (workers on Redis) or `ray` (a cluster)."""
     ray_address: str | None = None

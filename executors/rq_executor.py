@@ -58,6 +58,7 @@ class RQExecutor:
     """The engine's side. Three tasks: one writes, one reads answers, one looks after workers and lost calls."""
 
     name: ClassVar[str] = "rq"
+    outlives: ClassVar[bool] = True
 
     def __init__(self, options: ExecutorOptions) -> None:
         self._url = options.redis_url

@@ -50,34 +50,40 @@ class AsyncioRig(Rig):
 
 
 class RQRig(Rig):
-    """Two workers on the run's Redis."""
+    """Workers on the run's Redis, or on one that a test may harm."""
 
     remote = True
     library = "rq"
     unreachable = {"redis_url": "redis://:secret@127.0.0.1:1/0"}
     cure = "REDIS_URL"
 
-    def __init__(self) -> None:
-        self._redis_url = servers.redis_server()
-        self._installation = f"test_{uuid.uuid4().hex[:8]}"
+    def __init__(self, redis_url: str | None = None, workers: int = 2) -> None:
+        self._redis_url = redis_url or servers.redis_server()
+        self.installation = f"test_{uuid.uuid4().hex[:8]}"
+        self.workers: list[Process] = []
+        self._count = workers
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            for number in range(2):
-                ready = folder / f"ready{number}"
-                command = ["-m", "tests.conformance.rq_worker", self._redis_url, self._installation, str(ready)]
-                worker = stack.enter_context(Process("worker", command, {}, folder / f"{number}.log"))
-                worker.wait_ready(ready.exists)
+            for number in range(self._count):
+                self.workers.append(stack.enter_context(self._worker(folder, number)))
+            for number, worker in enumerate(self.workers):
+                worker.wait_ready((folder / f"ready{number}").exists)
             self._open = stack.pop_all()
         return self
+
+    def _worker(self, folder: Path, number: int) -> Process:
+        ready = folder / f"ready{number}"
+        command = ["-m", "tests.conformance.rq_worker", self._redis_url, self.installation, str(ready)]
+        return Process("worker", command, {}, folder / f"{number}.log")
 
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
     def options(self, **changes: Any) -> ExecutorOptions:
-        return super().options(**{"redis_url": self._redis_url, "installation": self._installation, **changes})
+        return super().options(**{"redis_url": self._redis_url, "installation": self.installation, **changes})
 
 
 RIGS: dict[str, type[Rig]] = {"asyncio_executor": AsyncioRig, "rq_executor": RQRig}

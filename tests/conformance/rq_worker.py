@@ -1,6 +1,7 @@
 """`python -m tests.conformance.rq_worker <redis url> <installation> <ready file>`: runs the suite's handlers."""
 
 import asyncio
+import os
 import signal
 import sys
 from pathlib import Path
@@ -17,3 +18,4 @@ async def main(redis_url: str, installation: str, ready: Path) -> None:
 
 if __name__ == "__main__":
     asyncio.run(main(sys.argv[1], sys.argv[2], Path(sys.argv[3])))
+    os._exit(0)  # as `cli.py worker` does
