@@ -22,9 +22,9 @@ LOOK = 0.01
 
 
 @asynccontextmanager
-async def service(database: Database, *, engine: bool = True) -> AsyncIterator[WorkflowService]:
-    """As in `python -m server`, without the door."""
-    settings = Settings(database_url=database.url, cache="off", _env_file=None)  # type: ignore[call-arg]
+async def service(database: Database, *, engine: bool = True, **others: Any) -> AsyncIterator[WorkflowService]:
+    """As in `python -m server`, without the door; `others` are settings."""
+    settings = Settings(database_url=database.url, cache="off", _env_file=None, **others)  # type: ignore[call-arg]
     async with open_service(settings, engine=engine) as opened:
         yield opened
 

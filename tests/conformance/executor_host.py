@@ -64,13 +64,16 @@ class Marks:
     def has(self, name: str) -> bool:
         return (self.folder / name).exists()
 
+    def read(self, name: str) -> str:
+        return (self.folder / name).read_text()
+
     def count(self, word: str) -> int:
         return sum(1 for _ in self.folder.glob(f"*.{word}"))
 
     async def wait(self, name: str) -> str:
         """The text of a mark, once it is there."""
         await self._until(lambda: self.has(name), name)
-        return (self.folder / name).read_text()
+        return self.read(name)
 
     async def wait_count(self, word: str, count: int) -> None:
         await self._until(lambda: self.count(word) >= count, f"{count} × {word}")
