@@ -1,6 +1,10 @@
 """What happens in Redis at once or not at all. Each script may run twice: a lost reply is answered by a repeat.
 
 A job is there while its hash has `data`: what RQ writes into a hash that was deleted makes no job of it.
+
+A server that restarts from its disk may have gone back in time, to when jobs waited that have been done since. So
+each job says in which run of the server it was queued, and no worker of ours takes it in another one before an
+engine that still waits for it has said so (ATTACH, AUDIT).
 """
 
 from typing import NamedTuple
@@ -14,7 +18,7 @@ class Script(NamedTuple):
 
 
 ENQUEUE = Script(
-    """-- job, queue; id, inbox, data, field, value ... -> 1: queued, 0: it was there
+    """-- job, queue; id, inbox, data, run, field, value ... -> 1: queued, 0: it was there
 local data = redis.call('HGET', KEYS[1], 'data')
 if data == ARGV[3] then
   redis.call('HSET', KEYS[1], 'millrace_to', ARGV[2])
@@ -22,7 +26,7 @@ if data == ARGV[3] then
   return 0
 end
 if data then redis.call('DEL', KEYS[1]) end
-redis.call('HSET', KEYS[1], 'millrace_to', ARGV[2], unpack(ARGV, 4))
+redis.call('HSET', KEYS[1], 'millrace_to', ARGV[2], 'millrace_run', ARGV[4], unpack(ARGV, 5))
 redis.call('RPUSH', KEYS[2], ARGV[1])
 return 1
 """,
@@ -30,13 +34,19 @@ return 1
 )
 
 ATTACH = Script(
-    """-- job; id, inbox -> 1: it will be answered to the inbox, 0: unknown
-if redis.call('HEXISTS', KEYS[1], 'data') == 0 then return 0 end
+    """-- job, queue; id, inbox, run -> 1: it will be answered to the inbox, 0: unknown
+local job = redis.call('HMGET', KEYS[1], 'data', 'millrace_answer', 'status', 'millrace_run')
+if not job[1] then return 0 end
 redis.call('HSET', KEYS[1], 'millrace_to', ARGV[2])
-if redis.call('HEXISTS', KEYS[1], 'millrace_answer') == 1 then redis.call('RPUSH', ARGV[2], ARGV[1]) end
+if job[2] then
+  redis.call('RPUSH', ARGV[2], ARGV[1])
+elseif job[3] == 'queued' and job[4] ~= ARGV[3] then
+  redis.call('HSET', KEYS[1], 'millrace_run', ARGV[3])
+  redis.call('RPUSH', KEYS[2], ARGV[1])
+end
 return 1
 """,
-    1,
+    2,
 )
 
 CANCEL = Script(
@@ -70,19 +80,20 @@ return out
 )
 
 LOOK = Script(
-    """-- engine, beats -> how often it has looked, and worker, beat, worker, beat ...
+    """-- engine, beats -> how often it has looked; worker, beat, worker, beat ...; the run of the server
 local count = redis.call('INCR', KEYS[1])
 redis.call('EXPIRE', KEYS[1], 3600)
-return {count, redis.call('HGETALL', KEYS[2])}
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+return {count, redis.call('HGETALL', KEYS[2]), run}
 """,
     2,
 )
 
 AUDIT = Script(
-    """-- inbox; ids -> id, status ...: '' for what is gone, 'failed' or 'stopped' for what RQ gave up
+    """-- inbox, queue; run, ids -> id, status ...: '' for what is gone, 'failed' or 'stopped' for what RQ gave up
 local out = {}
-for i = 1, #ARGV do
-  local job = redis.call('HMGET', 'rq:job:' .. ARGV[i], 'data', 'millrace_answer', 'status')
+for i = 2, #ARGV do
+  local job = redis.call('HMGET', 'rq:job:' .. ARGV[i], 'data', 'millrace_answer', 'status', 'millrace_run')
   if not job[1] then
     out[#out + 1] = ARGV[i]
     out[#out + 1] = ''
@@ -91,11 +102,14 @@ for i = 1, #ARGV do
   elseif job[3] == 'failed' or job[3] == 'stopped' then
     out[#out + 1] = ARGV[i]
     out[#out + 1] = job[3]
+  elseif job[3] == 'queued' and job[4] ~= ARGV[1] then
+    redis.call('HSET', 'rq:job:' .. ARGV[i], 'millrace_run', ARGV[1])
+    redis.call('RPUSH', KEYS[2], ARGV[i])
   end
 end
 return out
 """,
-    1,
+    2,
 )
 
 REAP = Script(
@@ -125,12 +139,13 @@ CLAIM = Script(
     """-- queue, running, beats; most, worker, now -> id, data, id, data ...
 local workers = math.max(1, redis.call('HLEN', KEYS[3]))
 local most = math.min(tonumber(ARGV[1]), math.ceil(redis.call('LLEN', KEYS[1]) / workers))
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
 local out = {}
 while #out < 2 * most do
   local id = redis.call('LPOP', KEYS[1])
   if not id then break end
-  local job = redis.call('HMGET', 'rq:job:' .. id, 'data', 'status', 'millrace_answer')
-  if job[1] and job[2] == 'queued' and not job[3] then
+  local job = redis.call('HMGET', 'rq:job:' .. id, 'data', 'status', 'millrace_answer', 'millrace_run')
+  if job[1] and job[2] == 'queued' and not job[3] and (job[4] == run or not job[4]) then
     redis.call('HSET', 'rq:job:' .. id, 'status', 'started', 'worker_name', ARGV[2], 'started_at', ARGV[3])
     redis.call('SADD', KEYS[2], id)
     out[#out + 1] = id
@@ -177,12 +192,12 @@ return out
 )
 
 GIVE_BACK = Script(
-    """-- queue, running; worker, 'all' or 'unknown', id ...: what it took, but for the named ones if 'unknown'
+    """-- queue, running; worker, id ...: back to the queue goes what it took without knowing, all but these
 local known = {}
-for i = 3, #ARGV do known[ARGV[i]] = true end
+for i = 2, #ARGV do known[ARGV[i]] = true end
 local count = 0
 for _, id in ipairs(redis.call('SMEMBERS', KEYS[2])) do
-  if ARGV[2] == 'all' or not known[id] then
+  if not known[id] then
     redis.call('SREM', KEYS[2], id)
     local job = redis.call('HMGET', 'rq:job:' .. id, 'data', 'millrace_answer', 'worker_name')
     if job[1] and not job[2] and job[3] == ARGV[1] then

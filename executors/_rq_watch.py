@@ -23,18 +23,21 @@ class Watch:
         self._link = link
         self._names = names
         self._engine = engine
+        self.run = b""
+        """Which run of the server it is."""
         self._count = 0
         self._seen: dict[str, tuple[bytes, float]] = {}
         self._looked = 0.0
 
     async def round(self) -> bool:
-        """Whether Redis has forgotten us since the last look. Takes from dead workers what they took."""
+        """Whether Redis was flushed or restarted since the last look. Takes from dead workers what they took."""
         now = asyncio.get_running_loop().time()
         if now - self._looked > 3 * self.seconds:
             self.interrupted()
         self._looked = now
-        count, beats = await self._link.run(scripts.LOOK, [self._engine, self._names.beats], [])
-        forgotten = bool(count <= self._count)
+        count, beats, run = await self._link.run(scripts.LOOK, [self._engine, self._names.beats], [])
+        forgotten = bool(count <= self._count) or run != self.run
+        self.run = run
         self._count = count
         if forgotten:
             self.interrupted()

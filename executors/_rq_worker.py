@@ -113,19 +113,22 @@ class Worker:
                 )
 
     async def _leave(self) -> None:
-        """Lets calls end within the grace; what still runs goes back to the queue."""
+        """Lets calls end within the grace; what still runs is left to another attempt, what did not begin to others."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._options.grace
         while self._calls and loop.time() < deadline:
             self._room.clear()
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._room.wait(), deadline - loop.time())
-        self._calls.clear()
+        left = list(self._calls)
         self._jobs.clear()
         await self._attempts.stop()
+        for job_id in left:
+            self._say(job_id, Lost("its worker was stopped", suspect=False), 0.0)
+        self._calls.clear()
         with suppress(*BROKEN):
             keys = [self._names.queue_key, self._running_key]
-            await self._link.run(scripts.GIVE_BACK, keys, [self.name, "unknown", *self._answers])
+            await self._link.run(scripts.GIVE_BACK, keys, [self.name, *self._answers])
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._told.wait(), WAIT)
 
@@ -148,7 +151,7 @@ class Worker:
             return
         keys = [self._names.queue_key, self._running_key]
         if self._strays:
-            await self._link.run(scripts.GIVE_BACK, keys, [self.name, "unknown", *self._calls, *self._answers])
+            await self._link.run(scripts.GIVE_BACK, keys, [self.name, *self._calls, *self._answers])
             self._strays = False
             self._link.well()
         self._strays = True

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import msgspec
 from rq.utils import now, utcformat
 
-from engine.errors import ConfigurationError
+from engine.errors import ConfigurationError, Unavailable
 from engine.model import Failed, Failure, Lost, TaskCall
 from engine.task_ports import ExecutorOptions, Report
 from executors import _rq_scripts as scripts
@@ -85,11 +85,15 @@ class RQExecutor:
         self._link = Link(self._url)
         try:
             await self._link.open()
+            self._watch = Watch(self._link, self._names, self._engine)
+            await self._watch.round()
+        except BROKEN as error:
+            await self._link.close()
+            raise Unavailable(f"Redis does not let us work: {error}") from None
         except BaseException:
             await self._link.close()
             raise
         self._report = report
-        self._watch = Watch(self._link, self._names, self._engine)
         duties: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
             "write": self._write,
             "read": self._read,
@@ -187,9 +191,10 @@ class RQExecutor:
     def _message(self, flight: _Flight, at: str) -> Call:
         key = job_key(flight.id)
         if flight.attach:
-            return scripts.ATTACH, [key], [flight.id, self._inbox]
+            return scripts.ATTACH, [key, self._names.queue_key], [flight.id, self._inbox, self._watch.run]
         data, fields = self._jobs.fields(flight.call, at)
-        return scripts.ENQUEUE, [key, self._names.queue_key], [flight.id, self._inbox, data, *fields]
+        words = [flight.id, self._inbox, data, self._watch.run, *fields]
+        return scripts.ENQUEUE, [key, self._names.queue_key], words
 
     def _sent(self, flight: _Flight, *, known: bool) -> None:
         flight.sent = True
@@ -256,7 +261,8 @@ class RQExecutor:
         sent = [flight for flight in self._flights.values() if flight.sent]
         for start in range(0, len(sent), AUDIT_BATCH):
             asked = {flight.id: flight for flight in sent[start : start + AUDIT_BATCH]}
-            gone = await self._link.run(scripts.AUDIT, [self._inbox], list(asked))
+            keys = [self._inbox, self._names.queue_key]
+            gone = await self._link.run(scripts.AUDIT, keys, [self._watch.run, *asked])
             for name, status in zip(gone[::2], gone[1::2], strict=True):
                 flight = asked[name.decode()]
                 if status:

@@ -68,13 +68,14 @@ class RQRig(Rig):
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             for number in range(self._count):
-                self.workers.append(stack.enter_context(self._worker(folder, number)))
+                self.workers.append(stack.enter_context(self.worker(folder, number)))
             for number, worker in enumerate(self.workers):
                 worker.wait_ready((folder / f"ready{number}").exists)
             self._open = stack.pop_all()
         return self
 
-    def _worker(self, folder: Path, number: int) -> Process:
+    def worker(self, folder: Path, number: int) -> Process:
+        """Not started yet."""
         ready = folder / f"ready{number}"
         command = ["-m", "tests.conformance.rq_worker", self._redis_url, self.installation, str(ready)]
         return Process("worker", command, {}, folder / f"{number}.log")

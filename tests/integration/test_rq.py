@@ -225,7 +225,7 @@ async def test_calls_wait_while_redis_is_full(start_redis: StartRedis, marks: Ma
 # --- workers come and go ---
 
 
-async def test_a_worker_that_stops_gives_back_what_it_cannot_end(redis_url: str, marks: Marks) -> None:
+async def test_a_worker_that_stops_leaves_what_it_cannot_end_to_another_attempt(redis_url: str, marks: Marks) -> None:
     with RQRig(redis_url, workers=2) as rig:
         async with engine(rig, marks) as bench:
             bench.submit("async:wait", "blocking:late")
@@ -234,9 +234,11 @@ async def test_a_worker_that_stops_gives_back_what_it_cannot_end(redis_url: str,
             (worker,) = (worker for worker in rig.workers if worker.pid == pid)
             worker.send(signal.SIGTERM)
             assert await asyncio.to_thread(worker.wait) == 0
-            await until(lambda: marks.read("t0.began") != str(pid))
-            marks.put("go")
-            assert await bench.results(2) == [Completed(), Completed("late")]
+            lost = [result for result in await bench.results(1) if isinstance(result, Lost)]
+            assert lost
+            assert not any(result.suspect for result in lost)
+            bench.reports.clear()
+            assert await bench.result("light:describe", attempt=2) == Completed(["t0", 0, 2, "", ""])
 
 
 async def test_a_worker_that_is_asked_by_rq_to_stop_stops(redis_url: str) -> None:
@@ -271,3 +273,23 @@ async def test_another_installation_takes_none_of_our_calls(shared: RQRig, marks
         bench.submit("light:describe")
         await asyncio.sleep(SOON)
         assert bench.reports == []
+
+
+async def test_a_redis_that_went_back_in_time_repeats_nothing(start_redis: StartRedis, marks: Marks) -> None:
+    """Its disk holds the queue as it was before the calls ended; only what is still waited for runs."""
+    server = start_redis(durable=True)
+    with RQRig(server.url(), workers=0) as rig:
+        async with engine(rig, marks) as bench:
+            bench.submit("async:wait", "async:wait")
+            async with asyncio.timeout(SECONDS):
+                while len(keys(rig)) < 4:
+                    await asyncio.sleep(0.01)
+            # as if the first had ended and been journaled, after what the disk holds
+            bench.executor.detach(bench.submitted[:1])
+            await asyncio.to_thread(server.restart, "crash")
+            marks.put("go")
+            with rig.worker(marks.folder, 0):
+                await marks.wait("t1.ended")
+                await bench.results(1)
+                await asyncio.sleep(SOON)
+            assert not marks.has("t0.began")
