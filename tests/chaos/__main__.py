@@ -26,11 +26,13 @@ from tests.chaos.lost_answers import lost_answers
 from tests.chaos.parking import parking
 from tests.chaos.planner import FULL, model
 from tests.chaos.races import races
+from tests.chaos.redis_loss import redis_loss
 from tests.chaos.report import Outcome, details, table
 from tests.chaos.restarts import restarts
 from tests.chaos.rolling import rolling
 from tests.chaos.sabotage import SABOTAGES
 from tests.chaos.timers import timers
+from tests.chaos.worker_kills import worker_kills
 from tests.chaos.world import KINDS
 from tests.chaos.zombie import zombie
 
@@ -99,6 +101,14 @@ def _lost_answers(n: int, seed: int) -> Iterator[Outcome]:
         yield asyncio.run(lost_answers(n, rate, seed))
 
 
+def _redis_loss(n: int, seed: int) -> Iterator[Outcome]:
+    yield asyncio.run(redis_loss(n, seed))
+
+
+def _worker_kills(n: int, seed: int) -> Iterator[Outcome]:
+    yield asyncio.run(worker_kills(n, seed))
+
+
 def _embedded(n: int, seed: int) -> Iterator[Outcome]:
     yield asyncio.run(embedded(n, seed))
 
@@ -135,6 +145,8 @@ CHECKS: dict[str, tuple[int, Callable[[int, int], Iterator[Outcome]]]] = {
     "c5": (20, _restarts),
     "rolling": (20, _rolling),
     "c6": (10_000, _lost_answers),
+    "c7": (30, _redis_loss),
+    "c8": (100, _worker_kills),
     "c10": (50, _embedded),
     "c11": (200, _timers),
     "c15": (2000, _races),

@@ -16,9 +16,11 @@ from tests.chaos.lost_answers import lost_answers
 from tests.chaos.nursery import Forked, Nursery
 from tests.chaos.patches import PATCHES
 from tests.chaos.planner_model import run_model
+from tests.chaos.redis_loss import redis_loss
 from tests.chaos.report import Outcome, details
 from tests.chaos.sabotage import SABOTAGES
 from tests.chaos.timers import timers
+from tests.chaos.worker_kills import worker_kills
 from tests.chaos.world import KINDS, Engine, Kind
 from tests.chaos.zombie import zombie
 
@@ -76,6 +78,14 @@ async def test_limits_hold_whoever_dies_or_stops() -> None:
 
 async def test_commits_whose_answers_are_lost_are_found_again() -> None:
     assert green(await lost_answers(500, 0.1, SEED))
+
+
+async def test_a_redis_that_is_killed_emptied_and_full_loses_nothing() -> None:
+    assert green(await redis_loss(3, SEED))
+
+
+async def test_a_killed_worker_takes_nothing_along() -> None:
+    assert green(await worker_kills(2, SEED))
 
 
 def test_planner_and_twin_agree() -> None:
