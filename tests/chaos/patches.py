@@ -155,4 +155,9 @@ PATCHES: dict[str, tuple[Change, ...]] = {
             "        self._forget(run)\n",
         ),
     ),
+    "bury-the-dead": (Change("executors._rq_watch", "await self._bury(worker, beat)", "pass"),),
+    "ask-after-calls": (
+        Change("executors.rq_executor", "                    await self._audit()\n", "                    pass\n"),
+    ),
+    "claim-once": (Change("executors._rq_scripts", "job[2] == 'queued' and not job[3]", "not job[3]"),),
 }

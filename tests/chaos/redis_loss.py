@@ -62,13 +62,18 @@ class _Harm:
                 await asyncio.sleep(dice.random() * DOWN)
                 await asyncio.to_thread(self._server.start)
             case "emptied":
-                await self._client.flushall()
+                await self._order("FLUSHALL")
             case _:
-                await self._client.config_set("maxmemory", "1")
+                await self._order("CONFIG", "SET", "maxmemory", "1")
                 await asyncio.sleep(DOWN)
-                await self._client.config_set("maxmemory", "0")
+                await self._order("CONFIG", "SET", "maxmemory", "0")
         self._outcome.faults = (self._outcome.faults or 0) + 1
         self._outcome.note(kind)
+
+    async def _order(self, *command: str) -> None:
+        """Over a connection of its own: an older one may have died with a server."""
+        async with redis.Redis.from_url(self._server.url()) as client:
+            await client.execute_command(*command)
 
     async def deliver_again(self) -> None:
         """Puts the id of each job into the queue once more: at once, or when it runs, or when it is over."""

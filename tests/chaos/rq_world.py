@@ -51,7 +51,7 @@ class Team:
 
     def _spawn(self) -> Process:
         name = f"worker-{next(self._names)}"
-        command = ["cli.py", "worker", "--ready-file", str(self._world.folder / f"{name}.ready")]
+        command = [*self._world.prefix, "cli.py", "worker", "--ready-file", str(self._world.folder / f"{name}.ready")]
         worker = Engine.make(name, command, self._settings, self._world.folder / f"{name}.log")
         worker.start()
         return worker

@@ -16,10 +16,12 @@ from tests.chaos.kill_matrix import Cell
 from tests.chaos.limits import limits
 from tests.chaos.lost_answers import lost_answers
 from tests.chaos.parking import parking
+from tests.chaos.redis_loss import redis_loss
 from tests.chaos.report import Outcome, Timed
 from tests.chaos.restarts import restarts
 from tests.chaos.rolling import rolling
 from tests.chaos.timers import timers
+from tests.chaos.worker_kills import worker_kills
 from tests.chaos.world import NONE, Settings
 from tests.chaos.zombie import zombie
 
@@ -91,6 +93,9 @@ SABOTAGES = (
         control="slow-share",
         both=True,
     ),
+    Sabotage("bury-the-dead", "C8 RQ kills", lambda seed, guard: worker_kills(3, seed, guard=guard)),
+    Sabotage("ask-after-calls", "C7 Redis loss", lambda seed, guard: redis_loss(3, seed, guard=guard)),
+    Sabotage("claim-once", "C7 Redis loss", lambda seed, guard: redis_loss(3, seed, guard=guard)),
     Sabotage("read-again", "C1 kill matrix", _cell(Cell("sqlite", "result.before", "raise", 3))),
 )
 

@@ -117,12 +117,12 @@ class World:
         self.ledger = ledger
         self.folder = folder
         self.engines: list[Engine] = []
-        self._prefix = () if guard is None else ("-m", "tests.chaos.broken", guard)
+        self.prefix = () if guard is None else ("-m", "tests.chaos.broken", guard)
         self._settings = {"DATABASE_URL": database_url, "LOG_FORMAT": "json", "LOG_LEVEL": "info", **settings}
 
     def engine(self, name: str, arguments: tuple[str, ...] = SERVE, **settings: str) -> Engine:
         """Not started yet."""
-        engine = Engine(name, {**self._settings, **settings}, self.folder, (*self._prefix, *arguments))
+        engine = Engine(name, {**self._settings, **settings}, self.folder, (*self.prefix, *arguments))
         self.engines.append(engine)
         return engine
 
