@@ -1,5 +1,6 @@
 """The gRPC door as a process: health, reflection, restart, stop, and `python -m server`."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -98,3 +99,20 @@ def test_the_contract_is_clean() -> None:
     buf = Path(sys.executable).parent / "buf"
     done = subprocess.run([buf, "lint", "proto"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--use-rq",), "set REDIS_URL"),
+        (("--executor", "abacus"), "there is no executor 'abacus'; there are: asyncio"),
+        (("--use-rq", "--use-ray"), "not allowed with"),
+    ],
+)
+def test_an_executor_that_cannot_start_is_said_in_one_line(words: tuple[str, ...], said: str, sqlite_url: str) -> None:
+    command = [sys.executable, "-m", "server", *words]
+    environment = {**os.environ, "DATABASE_URL": sqlite_url, "GRPC_PORT": "0"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert said in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""The deployed set-up: PostgreSQL, Redis, two REST doors, two gRPC servers with an engine each."""
+"""The deployed set-up: PostgreSQL, Redis, two REST doors, two gRPC servers with an engine each, a worker of RQ."""
 
 import json
 import os
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from deploy.health import grpc_is_up
 from deploy.processes import ROOT, Process
@@ -32,7 +33,8 @@ def stack() -> Iterator[Stack]:
             [free_port(), free_port()],
             database_url=database_url,
             redis_url=servers.redis_server(),
-            settings={"LEASE_SECONDS": LEASE},
+            workers=1,
+            settings={"LEASE_SECONDS": LEASE, "INSTALLATION": "stack"},
         ) as stack,
     ):
         yield stack
@@ -62,6 +64,24 @@ def test_what_is_defined_at_one_door_runs_and_is_seen_at_the_other(stack: Stack)
     seen = cli(stack, "status", str(execution), door=1)
     assert seen["status"] == "completed"
     assert seen["output"] == {"second": {"m": 1}}
+
+
+def test_one_execution_may_run_here_and_on_workers(stack: Stack, tmp_path: Path) -> None:
+    with Ledger(tmp_path) as ledger:
+        workflow = str(cli(stack, "create", "Mixed")["id"])
+        call = json.dumps({"url": f"{ledger.url}/slow?delay=0.5", "method": "POST"})
+        far = ("--type", "http_request", "--executor", "rq", "--key", "far", "--parameters", call)
+        cli(stack, "add-task", workflow, "On the worker", *far)
+        cli(
+            stack, "add-task", workflow, "In the engine", "--parameters", '{"calls": "{{tasks.far.output.body.calls}}"}'
+        )
+        started = cli(stack, "execute", workflow)
+        stack.grpc[0].wait_ready(lambda: len(ledger.effects()) == 1)
+        with redis.Redis.from_url(stack.redis_url) as server:
+            assert server.keys("rq:job:stack-e*-tfar-i-a1")
+        stack.grpc[0].wait_ready(
+            lambda: bool(cli(stack, "status", str(started["execution_id"]))["status"] == "completed")
+        )
 
 
 def test_no_door_serves_less_than_another_has_written(stack: Stack) -> None:

@@ -147,6 +147,7 @@ async def test_rq_sees_the_queue_the_worker_and_the_job(shared: RQRig, marks: Ma
         await marks.wait("t0.began")
         with client(shared) as server:
             queue = Queue(shared.installation, connection=server, serializer=JSONSerializer)
+            await until(lambda: RQWorker.all(queue=queue))
             (worker,) = RQWorker.all(queue=queue)
             assert worker.pid == int(await marks.wait("t0.began"))
             await until(lambda: server.hget(worker.key, "state") == b"busy")
