@@ -8,6 +8,7 @@ import redis.asyncio as redis
 from redis.exceptions import RedisError
 from rq.utils import as_text
 
+from executors._rq_link import end
 from tests.chaos.report import Outcome, Timed
 from tests.chaos.rq_world import RQWorld, open_rq_world, rounds
 
@@ -30,8 +31,7 @@ async def redis_loss(n: int, seed: int, *, guard: str | None = None) -> Outcome:
                 try:
                     await rounds(place, n, seed, outcome, harm.once)
                 finally:
-                    repeating.cancel()
-                    await asyncio.gather(repeating, return_exceptions=True)
+                    await end([repeating])
                     await harm.close()
         except Exception as error:
             outcome.problems.append(f"{type(error).__name__}: {error}")
