@@ -1,10 +1,8 @@
 """`worker`: runs the tasks of engines that use RQ, until SIGTERM or Ctrl-C; then lets them end, or gives them back."""
 
 import asyncio
-import logging
 import os
 import signal
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -24,9 +22,6 @@ def work(settings: Settings, ready_file: Path | None) -> None:
     """Raises `ConfigurationError` or `Unavailable` when it cannot begin."""
     configure_logs(settings.log_level, settings.log_format)
     uvloop.run(_work(settings, ready_file))
-    logging.shutdown()
-    sys.stdout.flush()
-    os._exit(0)  # a thread whose call was given back must not work on, nor hold the process
 
 
 async def _work(settings: Settings, ready_file: Path | None) -> None:

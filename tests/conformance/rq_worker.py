@@ -1,7 +1,6 @@
 """`python -m tests.conformance.rq_worker <redis url> <installation> <ready file>`: runs the suite's handlers."""
 
 import asyncio
-import os
 import signal
 import sys
 from pathlib import Path
@@ -18,4 +17,3 @@ async def main(redis_url: str, installation: str, ready: Path) -> None:
 
 if __name__ == "__main__":
     asyncio.run(main(sys.argv[1], sys.argv[2], Path(sys.argv[3])))
-    os._exit(0)  # as `cli.py worker` does
