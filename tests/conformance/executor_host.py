@@ -113,7 +113,7 @@ def fail(call: TaskCall, beat: Beat) -> Outcome:
 
 
 def doze(call: TaskCall, beat: Beat) -> Outcome:
-    time.sleep(0.02)
+    time.sleep(0.3)
     return Completed()
 
 

@@ -210,7 +210,7 @@ async def test_whatever_a_handler_raises_the_attempt_ends(bench: Bench, kind: st
 @pytest.mark.parametrize("kind", KINDS)
 async def test_elapsed_is_the_seconds_of_the_work(bench: Bench, kind: str) -> None:
     await bench.result(f"{kind}:doze")
-    assert 0.015 <= bench.reports[0][2] < 60
+    assert 0.1 <= bench.reports[0][2] < 60  # a loop that is late sees the begin of a thread late
 
 
 @pytest.mark.parametrize("kind", KINDS)
