@@ -18,6 +18,8 @@ from tests import servers
 from tests.chaos import kill_matrix, sabotage
 from tests.chaos.coherence import coherence
 from tests.chaos.embedded import embedded
+from tests.chaos.four_engines import FULL as FOUR
+from tests.chaos.four_engines import four_engines
 from tests.chaos.idempotent_start import idempotent_start
 from tests.chaos.kill_rounds import rounds
 from tests.chaos.kill_storm import KILLS, kill_storm
@@ -77,6 +79,10 @@ def _kill_storm(n: int, seed: int) -> Iterator[Outcome]:
 
 def _restarts(n: int, seed: int) -> Iterator[Outcome]:
     yield asyncio.run(restarts(n, seed))
+
+
+def _four_engines(n: int, seed: int) -> Iterator[Outcome]:
+    yield asyncio.run(four_engines(n, seed))
 
 
 def _rolling(n: int, seed: int) -> Iterator[Outcome]:
@@ -144,6 +150,7 @@ CHECKS: dict[str, tuple[int, Callable[[int, int], Iterator[Outcome]]]] = {
     "limits": (600, _limits),
     "c5": (20, _restarts),
     "rolling": (20, _rolling),
+    "four": (FOUR, _four_engines),
     "c6": (10_000, _lost_answers),
     "c7": (30, _redis_loss),
     "c8": (100, _worker_kills),

@@ -72,17 +72,22 @@ class RQWorld:
 
 
 @asynccontextmanager
-async def open_rq_world(workers: int, guard: str | None = None) -> AsyncIterator[RQWorld]:
-    """Ready: PostgreSQL, Redis (RQ and the response cache), two engines, and so many workers."""
+async def open_rq_world(
+    workers: int, guard: str | None = None, *, engines: int = ENGINES, executor: str = "rq"
+) -> AsyncIterator[RQWorld]:
+    """Ready: PostgreSQL, Redis (RQ and the response cache), so many engines and workers.
+
+    `executor` runs the tasks that name none.
+    """
     with ExitStack() as stack:
         redis = stack.enter_context(RedisServer())
-        settings = {"REDIS_URL": redis.url(), "EXECUTOR": "rq", "EGRESS_ALLOW_PRIVATE": "true"}
+        settings = {"REDIS_URL": redis.url(), "EXECUTOR": executor, "EGRESS_ALLOW_PRIVATE": "true"}
         world = stack.enter_context(open_world("postgresql", lease=LEASE, guard=guard, settings=settings))
         team = Team(world, {**settings, "LEASE_SECONDS": str(LEASE), "LOG_FORMAT": "json"}, workers)
         stack.callback(team.close)
-        engines = [world.engine(f"engine-{number}") for number in range(ENGINES)]
-        await asyncio.gather(team.start(), *(engine.start() for engine in engines))
-        yield RQWorld(world, redis, team, engines)
+        doors = [world.engine(f"engine-{number}") for number in range(engines)]
+        await asyncio.gather(team.start(), *(door.start() for door in doors))
+        yield RQWorld(world, redis, team, doors)
 
 
 async def rounds(place: RQWorld, n: int, seed: int, outcome: Outcome, fault: Fault) -> None:
