@@ -1,4 +1,4 @@
-"""`python -m tests.keeper <postgres|redis> <folder>`: holds one server for a whole test run.
+"""`python -m tests.keeper <postgres|redis|ray> <folder>`: holds one server for a whole test run.
 
 The first test that needs a server starts its keeper; it ends with the run, however that ends: the kernel closes
 the pipe `<folder>/run` that the run's first process holds open. What tests of a killed run left running goes too.
@@ -9,10 +9,10 @@ import select
 import shutil
 import signal
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from deploy.servers import PostgresServer, RedisServer
+from deploy.servers import PostgresServer, RayNode, RedisServer
 
 # a crash of the machine is none of the things that tests can see
 FAST = {"fsync": "off", "full_page_writes": "off"}
@@ -20,13 +20,25 @@ FAST = {"fsync": "off", "full_page_writes": "off"}
 
 def keep(kind: str, folder: Path) -> None:
     """Writes the server's address to `<folder>/<kind>`, then waits for the run to end."""
-    with PostgresServer(settings=FAST) if kind == "postgres" else RedisServer() as server:
+    with ExitStack() as stack:
         address = folder / f"{kind}.new"
-        address.write_text(server.url())
+        address.write_text(_start(kind, stack))
         address.rename(folder / kind)
         _wait_for_end(folder / "run")
     _kill_leftovers(folder)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start(kind: str, stack: ExitStack) -> str:
+    match kind:
+        case "postgres":
+            return stack.enter_context(PostgresServer(settings=FAST)).url()
+        case "redis":
+            return stack.enter_context(RedisServer()).url()
+        case "ray":
+            return stack.enter_context(RayNode()).address
+        case _:
+            raise ValueError(f"nobody keeps {kind}")
 
 
 def _wait_for_end(pipe: Path) -> None:

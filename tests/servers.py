@@ -1,6 +1,6 @@
-"""One PostgreSQL and one Redis per test run, shared by all its workers; a fresh database for each test.
+"""One PostgreSQL, one Redis and one Ray per test run, shared by all its workers; a fresh database for each test.
 
-`TEST_DATABASE_URL` and `TEST_REDIS_URL` name servers to use instead (their Redis databases are flushed).
+`TEST_DATABASE_URL`, `TEST_REDIS_URL` and `TEST_RAY_ADDRESS` name servers to use instead (their Redis databases are flushed).
 """
 
 import fcntl
@@ -51,6 +51,11 @@ def redis_server() -> str:
     url = os.environ.get("TEST_REDIS_URL") or _kept("redis")
     number = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
     return with_database(url, number)
+
+
+def ray_head() -> str:
+    """The address of the run's Ray; every test that uses it names an installation of its own."""
+    return os.environ.get("TEST_RAY_ADDRESS") or _kept("ray")
 
 
 def with_database(url: str, name: str) -> str:

@@ -87,5 +87,20 @@ class RQRig(Rig):
         return super().options(**{"redis_url": self._redis_url, "installation": self.installation, **changes})
 
 
-RIGS: dict[str, type[Rig]] = {"asyncio_executor": AsyncioRig, "rq_executor": RQRig}
+class RayRig(Rig):
+    """An installation of its own on the run's Ray."""
+
+    remote = True
+    unreachable = {"ray_address": "127.0.0.1:1"}
+    cure = "ray start"
+
+    def __init__(self) -> None:
+        self._installation = uuid.uuid4().hex
+
+    def options(self, **changes: Any) -> ExecutorOptions:
+        known = {"ray_address": servers.ray_head(), "installation": self._installation}
+        return super().options(**{**known, **changes})
+
+
+RIGS: dict[str, type[Rig]] = {"asyncio_executor": AsyncioRig, "rq_executor": RQRig, "ray_executor": RayRig}
 """By the module in `executors/`."""
