@@ -13,8 +13,6 @@ from typing import Self
 from deploy.servers import ROOT, tail
 
 
-
-
 class Process:
     """`python <arguments>` from the repository root; what it says goes to `log`.
 

@@ -254,7 +254,17 @@ class RayNode(_Server):
         token = "RAY_AUTH_TOKEN" in os.environ or (Path.home() / ".ray" / "auth_token").exists()
         mode = os.environ.get("RAY_AUTH_MODE", "token" if token else "disabled")
         settings = {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": mode}
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", *role, *fixed, *small, "--max-worker-port", "0"]
+        command = [
+            sys.executable,
+            "-m",
+            "ray.scripts.scripts",
+            "start",
+            *role,
+            *fixed,
+            *small,
+            "--max-worker-port",
+            "0",
+        ]
         self._said = self.log.stat().st_size if self.log.exists() else 0
         self._spawn(command, {"env": {**os.environ, **settings}})
 

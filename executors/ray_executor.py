@@ -194,7 +194,7 @@ class _Bridge:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env={**os.environ, **QUIET, "PYTHONPATH": path},
+                env={**_authentication(), **os.environ, **QUIET, "PYTHONPATH": path},
                 start_new_session=True,
             )
         bridge = cls(process, *await asyncio.open_unix_connection(sock=ours))
@@ -235,6 +235,12 @@ class _Bridge:
         except TimeoutError:
             self._process.kill()
             await self._process.wait()
+
+
+def _authentication() -> dict[str, str]:
+    """Who has a token shows it: a head asks for one by default, a driver would not say it by itself."""
+    has_one = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
+    return {"RAY_AUTH_MODE": "token"} if has_one or (Path.home() / ".ray" / "auth_token").exists() else {}
 
 
 open_executor = RayExecutor

@@ -23,6 +23,8 @@ class Rig:
 
     remote: ClassVar[bool] = False
     """Whether calls run in other processes: they outlive their engine and can be killed without it."""
+    lasting: ClassVar[bool] = False
+    """Whether one executor serves all tests that do not break it, because it takes seconds to start."""
     library: ClassVar[str | None] = None
     """The Python package that the executor needs."""
     unreachable: ClassVar[Mapping[str, Any] | None] = None
@@ -91,6 +93,7 @@ class RayRig(Rig):
     """An installation of its own on the run's Ray."""
 
     remote = True
+    lasting = True
     unreachable = {"ray_address": "127.0.0.1:1"}
     cure = "ray start"
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import pytest_asyncio
 
 from engine import limits, registry
 from engine.errors import ConfigurationError, MillraceError
@@ -27,11 +28,14 @@ SOON = 0.3
 """How long a test waits for what must not come."""
 
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # for executors that last
+
+
 class Bench:
     """An engine's side of one executor: it submits calls and takes their reports."""
 
     def __init__(self, name: str, options: ExecutorOptions, marks: Marks) -> None:
-        self.executor: Executor = registry.load("executors", name, "open_executor")(options)
+        self.executor = opened(name, options)
         self.marks = marks
         self.execution_id = zlib.crc32(str(marks.folder).encode())
         """Of the test: its engines know each other's calls, those of another test are none of theirs."""
@@ -40,9 +44,9 @@ class Bench:
         self.threads: set[int] = set()
 
     async def start(self) -> None:
-        await self.executor.start(self._report)
+        await self.executor.start(self.report)
 
-    def _report(self, call: TaskCall, result: Result, elapsed: float) -> None:
+    def report(self, call: TaskCall, result: Result, elapsed: float) -> None:
         self.reports.append((call, result, elapsed))
         self.threads.add(threading.get_ident())
 
@@ -72,7 +76,24 @@ class Bench:
         return (await self.results(1))[0]
 
 
-def test_every_executor_of_the_room_is_here() -> None:
+def opened(name: str, options: ExecutorOptions) -> Executor:
+    executor: Executor = registry.load("executors", name, "open_executor")(options)
+    return executor
+
+
+class Lasting:
+    """An executor that goes on from test to test; its reports go to the test that runs."""
+
+    def __init__(self, executor: Executor) -> None:
+        self.executor = executor
+        self.bench: Bench | None = None
+
+    def report(self, call: TaskCall, result: Result, elapsed: float) -> None:
+        assert self.bench is not None
+        self.bench.report(call, result, elapsed)
+
+
+async def test_every_executor_of_the_room_is_here() -> None:
     assert set(registry.names("executors")) == set(RIGS)
 
 
@@ -104,14 +125,29 @@ def marks(tmp_path: Path) -> Marks:
     return Marks(tmp_path)
 
 
-@pytest.fixture
-async def bench(name: str, rig: Rig, marks: Marks) -> AsyncIterator[Bench]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def lasting(name: str, rig: Rig) -> AsyncIterator[Lasting | None]:
+    if not rig.lasting:
+        yield None
+        return
+    lasting = Lasting(opened(name, rig.options()))
+    await lasting.executor.start(lasting.report)
+    yield lasting
+    await lasting.executor.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def bench(name: str, rig: Rig, marks: Marks, lasting: Lasting | None) -> AsyncIterator[Bench]:
     bench = Bench(name, rig.options(), marks)
     assert bench.executor.name == name.removesuffix("_executor")
-    await bench.start()
+    if lasting is not None:
+        bench.executor, lasting.bench = lasting.executor, bench
+    else:
+        await bench.start()
     yield bench
     bench.executor.cancel(bench.submitted)
-    await bench.executor.stop()
+    if lasting is None:
+        await bench.executor.stop()
 
 
 # --- results ---
@@ -335,7 +371,8 @@ async def test_a_cancelled_thread_reports_nothing(bench: Bench) -> None:
     assert bench.reports == []
 
 
-async def test_nothing_is_reported_after_a_stop(bench: Bench) -> None:
+async def test_nothing_is_reported_after_a_stop(name: str, rig: Rig, marks: Marks) -> None:
+    bench = await engine(name, rig, marks)
     calls = bench.submit("async:wait", "async:wait", "blocking:late")
     await bench.marks.wait_count("began", 3)
     bench.executor.cancel(calls[:1])
@@ -431,7 +468,7 @@ async def test_an_unreachable_server_is_said_with_its_cure(name: str, marks: Mar
     assert "\n" not in raised.value.message
 
 
-def test_a_missing_library_is_said_with_its_cure(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_library_is_said_with_its_cure(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     library = RIGS[name].library
     if library is None:
         pytest.skip("it needs no library")
