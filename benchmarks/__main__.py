@@ -47,7 +47,7 @@ def main() -> int:
     figures: list[Figure] = []
     failed = 0
     load = os.getloadavg()[0]
-    urls = os.environ.get("TEST_DATABASE_URL"), os.environ.get("TEST_REDIS_URL")
+    urls = (os.environ.get(f"TEST_{name}") for name in ("DATABASE_URL", "REDIS_URL", "RAY_ADDRESS"))
     with Servers(*urls) as servers:
         for benchmark in chosen:
             print(f"{benchmark.name}: {benchmark.title}", file=sys.stderr, flush=True)

@@ -18,7 +18,7 @@ import redis
 
 from deploy.health import grpc_is_up, rest_is_up
 from deploy.processes import Process
-from deploy.servers import PostgresServer, RedisServer, free_port, run_sql
+from deploy.servers import PostgresServer, RayNode, RedisServer, free_port, run_sql
 from storage import schema
 
 
@@ -40,9 +40,10 @@ class Door(NamedTuple):
 class Servers:
     """Started when first asked for, unless URLs are given; everything goes when the block ends."""
 
-    def __init__(self, postgres: str | None = None, redis: str | None = None) -> None:
+    def __init__(self, postgres: str | None = None, redis: str | None = None, ray: str | None = None) -> None:
         self._postgres = postgres
         self._redis = redis
+        self._ray = ray
         self._names = itertools.count(1)
         self._open = ExitStack()
 
@@ -90,6 +91,12 @@ class Servers:
         with contextlib.closing(redis.Redis.from_url(self._redis)) as client:
             client.flushdb()
         return self._redis
+
+    def ray(self) -> str:
+        """The address of a head with two cores."""
+        if self._ray is None:
+            self._ray = self._open.enter_context(RayNode()).address
+        return self._ray
 
     def postgres_version(self) -> str:
         """Of the server that was used; `-` if none was."""

@@ -19,7 +19,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 from urllib.parse import quote
 
 import psycopg2
@@ -27,7 +27,7 @@ import redis
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = Path(sysconfig.get_path("platlib"))
-START_SECONDS = 60.0
+START_SECONDS = 30.0
 
 StopMode = Literal["fast", "crash"]
 
@@ -42,6 +42,8 @@ def free_port() -> int:
 
 class _Server:
     """A child process, its folder and its log."""
+
+    start_seconds: ClassVar[float] = START_SECONDS
 
     def __init__(self, name: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
@@ -104,7 +106,7 @@ class _Server:
                 start_new_session=True,
                 **(user or {}),
             )
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + self.start_seconds
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop("crash")
@@ -232,6 +234,8 @@ class RayNode(_Server):
     A killed node takes all its processes with it. Our code is importable in its workers.
     """
 
+    start_seconds = 120.0
+
     def __init__(self, *, joins: str | None = None, port: int | None = None, cpus: int = 2) -> None:
         super().__init__("ray")
         self.port = port or free_port()
@@ -248,28 +252,24 @@ class RayNode(_Server):
         role = ["--address", self._joins] if self._joins else ["--head", "--port", str(self.port)]
         if not self._joins:
             role += ["--include-dashboard", "false", "--ray-client-server-port", str(free_port())]
-        fixed = ["--block", "--disable-usage-stats", "--node-ip-address", "127.0.0.1", "--num-cpus", str(self._cpus)]
-        small = ["--object-store-memory", str(128 * 2**20), "--temp-dir", str(self.folder), "--min-worker-port", "0"]
-        # Ray's own rule for a head; a node that joins must be told
-        token = "RAY_AUTH_TOKEN" in os.environ or (Path.home() / ".ray" / "auth_token").exists()
-        mode = os.environ.get("RAY_AUTH_MODE", "token" if token else "disabled")
-        settings = {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": mode}
-        command = [
-            sys.executable,
-            "-m",
-            "ray.scripts.scripts",
-            "start",
-            *role,
-            *fixed,
-            *small,
-            "--max-worker-port",
-            "0",
-        ]
+        size = ["--num-cpus", str(self._cpus), "--object-store-memory", str(128 * 2**20)]
+        place = ["--node-ip-address", "127.0.0.1", "--min-worker-port", "0", "--max-worker-port", "0"]
+        place += ["--temp-dir", str(self.folder)]
+        less = ["--block", "--disable-usage-stats", "--include-log-monitor", "false"]
+        settings = {"PYTHONPATH": str(ROOT), "RAY_raylet_start_wait_time_s": str(int(self.start_seconds))}
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", *role, *size, *place, *less]
         self._said = self.log.stat().st_size if self.log.exists() else 0
-        self._spawn(command, {"env": {**os.environ, **settings}})
+        self._spawn(command, {"env": {**os.environ, **ray_environment(), **settings}})
 
     def _answers(self) -> bool:
         return b"Ray runtime started" in self.log.read_bytes()[self._said :]
+
+
+def ray_environment() -> dict[str, str]:
+    """For a process that speaks to a node of ours. Whoever has a token shows it: a head asks for it by itself."""
+    token = "RAY_AUTH_TOKEN" in os.environ or (Path.home() / ".ray" / "auth_token").exists()
+    mode = os.environ.get("RAY_AUTH_MODE", "token" if token else "disabled")
+    return {"RAY_AUTH_MODE": mode, "RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 
 
 def run_sql(url: str, *statements: str) -> None:

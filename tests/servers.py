@@ -1,6 +1,7 @@
 """One PostgreSQL, one Redis and one Ray per test run, shared by all its workers; a fresh database for each test.
 
-`TEST_DATABASE_URL`, `TEST_REDIS_URL` and `TEST_RAY_ADDRESS` name servers to use instead (their Redis databases are flushed).
+`TEST_DATABASE_URL`, `TEST_REDIS_URL` and `TEST_RAY_ADDRESS` name servers to use instead (their Redis
+databases are flushed).
 """
 
 import fcntl

@@ -9,11 +9,13 @@ from benchmarks import report
 from benchmarks.__main__ import benchmarks
 from benchmarks.measure import Bench, Benchmark, Case, Figure, Goal, Scale, run
 from benchmarks.servers import Servers
+from tests.servers import ray_head
 
 
 @pytest.mark.parametrize("benchmark", benchmarks(), ids=lambda benchmark: benchmark.name)
 async def test_runs(benchmark: Benchmark, postgres_server: str, redis_url: str) -> None:
-    with Servers(postgres_server, redis_url) as servers:
+    ray = ray_head() if benchmark.name == "ray" else None
+    with Servers(postgres_server, redis_url, ray) as servers:
         figures = [figure async for figure in run(benchmark, Bench(Scale("tiny"), servers))]
     assert figures
     assert all(figure.value >= 0 and figure.benchmark == benchmark.name for figure in figures)

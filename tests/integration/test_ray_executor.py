@@ -1,0 +1,165 @@
+"""What only Ray can show: nodes that come and go, a head that is lost, resources, and a Ray of our own."""
+
+import asyncio
+import os
+import signal
+import uuid
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.servers import RayNode
+from engine.model import Completed, Lost, Resources, Result, TaskCall
+from engine.task_ports import ExecutorOptions, OpenHost
+from executors.ray_executor import RayExecutor
+from tests import servers
+from tests.conformance.executor_host import HOST, Marks, open_host
+
+SECONDS = 120.0
+"""How long a test waits for what must come, on a busy machine."""
+
+
+class Engine:
+    """An engine's side."""
+
+    def __init__(self, address: str | None, host: OpenHost = open_host, installation: str = "") -> None:
+        self.installation = installation or uuid.uuid4().hex
+        options = ExecutorOptions(HOST, host, 4, ray_address=address, installation=self.installation)
+        self.executor = RayExecutor(options)
+        self.reports: dict[str, Result] = {}
+
+    async def __aenter__(self) -> "Engine":
+        await self.executor.start(self._report)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.executor.cancel(list(self.executor._flying.values()))
+        await self.executor.stop()
+
+    def _report(self, call: TaskCall, result: Result, elapsed: float) -> None:
+        assert call.task not in self.reports
+        self.reports[call.task] = result
+
+    def submit(self, kind: str, *tasks: str, marks: Marks | None = None, **fields: Any) -> list[TaskCall]:
+        config = {"x": 1, "marks": str(marks.folder) if marks else ""}
+        calls = [TaskCall(1, task, kind, config, **fields) for task in tasks]
+        self.executor.submit(calls)
+        return calls
+
+    async def results(self, *tasks: str) -> list[Result]:
+        async with asyncio.timeout(SECONDS):
+            while not self.reports.keys() >= set(tasks):
+                await asyncio.sleep(0.005)
+        return [self.reports[task] for task in tasks]
+
+    @property
+    def bridge(self) -> int:
+        """The process that speaks to Ray."""
+        assert self.executor._bridge is not None
+        return self.executor._bridge._process.pid
+
+
+@pytest.fixture
+def marks(tmp_path: Path) -> Marks:
+    return Marks(tmp_path)
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[Engine]:
+    """On the run's Ray."""
+    async with Engine(servers.ray_head()) as engine:
+        yield engine
+
+
+# --- what breaks ---
+
+
+async def test_calls_of_a_lost_head_are_lost_without_suspicion_and_others_wait_for_the_next(marks: Marks) -> None:
+    with RayNode() as head:
+        async with Engine(head.address) as engine:
+            first = engine.bridge
+            engine.submit("async:wait", "before", marks=marks)
+            await marks.wait("before.began")
+            head.stop("crash")
+            await _until(lambda: engine.executor._bridge is None)
+            calls = engine.submit("light:describe", "runs", "never")
+            engine.executor.cancel(calls[1:])
+            await asyncio.to_thread(head.start)
+            lost, done = await engine.results("before", "runs")
+            assert isinstance(lost, Lost)
+            assert not lost.suspect
+            assert isinstance(done, Completed)
+            assert set(engine.reports) == {"before", "runs"}
+            assert engine.bridge != first
+
+
+async def test_calls_survive_the_process_that_speaks_to_ray(engine: Engine, marks: Marks) -> None:
+    calls = engine.submit("async:wait", "goes_on", "stops", marks=marks)
+    await marks.wait_count("began", 2)
+    os.kill(engine.bridge, signal.SIGKILL)
+    await _until(lambda: engine.executor._bridge is None)
+    engine.executor.cancel(calls[1:])
+    engine.submit("light:describe", "meanwhile")
+    await marks.wait("stops.cancelled")
+    marks.put("go")
+    goes_on, meanwhile = await engine.results("goes_on", "meanwhile")
+    assert isinstance(goes_on, Completed)
+    assert isinstance(meanwhile, Completed)
+
+
+async def test_calls_are_spread_over_nodes_and_a_removed_node_loses_only_its_own(marks: Marks) -> None:
+    cluster = _cluster()
+    try:
+        async with Engine(cluster.address) as engine:
+            places: dict[str, set[str]] = defaultdict(set)
+            for number in count():
+                engine.submit("async:wait", f"t{number}", marks=marks)
+                places[await marks.wait(f"t{number}.began")].add(f"t{number}")
+                if len(places) == 2 and number % 2:
+                    break
+                await asyncio.sleep(0.2)
+            (node,) = cluster.worker_nodes
+            cluster.remove_node(node, allow_graceful=False)
+            await _until(lambda: bool(engine.reports))
+            assert set(engine.reports) in places.values()
+            assert all(isinstance(result, Lost) and result.suspect for result in engine.reports.values())
+            marks.put("go")
+            results = await engine.results(*(task for tasks in places.values() for task in tasks))
+            assert {type(result) for result in results} == {Lost, Completed}
+    finally:
+        cluster.shutdown()
+
+
+def _cluster() -> Any:
+    """Ray's own utility: a head and one more node, on this machine."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    cluster.add_node(num_cpus=1)
+    return cluster
+
+
+async def _until(there: Callable[[], bool]) -> None:
+    async with asyncio.timeout(SECONDS):
+        while not there():
+            await asyncio.sleep(0.001)
+
+
+# --- resources ---
+
+
+async def test_calls_with_resources_have_them_and_wait_for_them(engine: Engine, marks: Marks) -> None:
+    """The run's Ray has two cores."""
+    tasks = ["a", "b", "c"]
+    engine.submit("async:wait", *tasks, marks=marks, resources=Resources(num_cpus=1))
+    await marks.wait_count("began", 2)
+    engine.submit("light:describe", "without")
+    assert isinstance((await engine.results("without"))[0], Completed)
+    assert marks.count("began") == 2
+    marks.put("go")
+    assert {type(result) for result in await engine.results(*tasks)} == {Completed}
