@@ -19,7 +19,7 @@ def main(address: str) -> None:
     answer = ray.remote(max_retries=0)(_answer)
     actors = [ray.remote(num_cpus=0)(_Actor).remote() for _ in range(2)]
     ways: dict[str, Callable[[int], Any]] = {
-        "tasks": lambda number: answer.remote(number),
+        "tasks": answer.remote,
         "actors": lambda number: actors[number % 2].answer.remote(number),
     }
     print("ready", flush=True)

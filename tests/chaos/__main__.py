@@ -28,6 +28,7 @@ from tests.chaos.lost_answers import lost_answers
 from tests.chaos.parking import parking
 from tests.chaos.planner import FULL, model
 from tests.chaos.races import races
+from tests.chaos.ray_kills import ray_kills
 from tests.chaos.redis_loss import redis_loss
 from tests.chaos.report import Outcome, details, table
 from tests.chaos.restarts import restarts
@@ -138,6 +139,10 @@ def _parking(n: int, seed: int) -> Iterator[Outcome]:
         yield asyncio.run(parking(kind, n, seed))
 
 
+def _ray_kills(n: int, seed: int) -> Iterator[Outcome]:
+    yield asyncio.run(ray_kills(n, seed))
+
+
 def _model(n: int, seed: int) -> Iterator[Outcome]:
     yield model(n, seed)
 
@@ -154,6 +159,7 @@ CHECKS: dict[str, tuple[int, Callable[[int, int], Iterator[Outcome]]]] = {
     "c6": (10_000, _lost_answers),
     "c7": (30, _redis_loss),
     "c8": (100, _worker_kills),
+    "c9": (50, _ray_kills),
     "c10": (50, _embedded),
     "c11": (200, _timers),
     "c15": (2000, _races),

@@ -16,6 +16,7 @@ from tests.chaos.lost_answers import lost_answers
 from tests.chaos.nursery import Forked, Nursery
 from tests.chaos.patches import PATCHES
 from tests.chaos.planner_model import run_model
+from tests.chaos.ray_kills import ray_kills
 from tests.chaos.redis_loss import redis_loss
 from tests.chaos.report import Outcome, details
 from tests.chaos.sabotage import SABOTAGES
@@ -86,6 +87,10 @@ async def test_a_redis_that_is_killed_emptied_and_full_loses_nothing() -> None:
 
 async def test_a_killed_worker_takes_nothing_along() -> None:
     assert green(await worker_kills(2, SEED))
+
+
+async def test_killed_ray_workers_and_heads_lose_nothing() -> None:
+    assert green(await ray_kills(4, SEED, heads=1))
 
 
 def test_planner_and_twin_agree() -> None:
