@@ -17,7 +17,8 @@ def main(address: str) -> None:
     """Until standard input ends."""
     ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     answer = ray.remote(max_retries=0)(_answer)
-    actors = [ray.remote(num_cpus=0)(_Actor).remote() for _ in range(2)]
+    make: Any = ray.remote(num_cpus=0)(_Actor)
+    actors = [make.remote() for _ in range(2)]
     ways: dict[str, Callable[[int], Any]] = {
         "tasks": answer.remote,
         "actors": lambda number: actors[number % 2].answer.remote(number),

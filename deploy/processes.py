@@ -10,7 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from deploy.servers import ROOT, tail
+from deploy.servers import tail
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 class Process:

@@ -26,7 +26,7 @@ from urllib.parse import quote
 import psycopg2
 import redis
 
-ROOT = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = Path(sysconfig.get_path("platlib"))
 START_SECONDS = 30.0
 
@@ -257,7 +257,7 @@ class RayNode(_Server):
         place = ["--node-ip-address", "127.0.0.1", "--min-worker-port", "0", "--max-worker-port", "0"]
         place += ["--temp-dir", str(self.folder)]
         less = ["--block", "--disable-usage-stats", "--include-log-monitor", "false"]
-        settings = {"PYTHONPATH": str(ROOT), "RAY_raylet_start_wait_time_s": str(int(self.start_seconds))}
+        settings = {"PYTHONPATH": str(_ROOT), "RAY_raylet_start_wait_time_s": str(int(self.start_seconds))}
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", *role, *size, *place, *less]
         self._said = self.log.stat().st_size if self.log.exists() else 0
         self._spawn(command, {"env": {**os.environ, **ray_environment(), **settings}})

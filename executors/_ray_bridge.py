@@ -27,7 +27,9 @@ try:
 except ModuleNotFoundError as error:
     if error.name != "ray":
         raise
-    ray = None  # type: ignore[assignment]
+    ray = None  # type: ignore[assignment,unused-ignore]
+    Pool = None  # type: ignore[assignment,misc,unused-ignore]
+MISSING = ray is None
 
 HEAD = 10.0
 """Seconds without an answer after which the head counts as lost."""
@@ -182,7 +184,7 @@ async def main(descriptor: int) -> None:
         return
     setup = wire.read_to_bridge(body)
     assert isinstance(setup, Setup)
-    if ray is None:  # a name for the missing library: the engine itself never imports it
+    if MISSING:
         cure = "install it: pip install 'ray>=2.60' (or requirements-ray.txt)"
         await bridge.refuse(
             f"the executor ray needs the Python package ray, which is not installed; {cure}", lasting=True

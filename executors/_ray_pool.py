@@ -170,12 +170,16 @@ class Pool:
             self._places[call.id] = worker
             worker.calls.add(call.id)
         for batch in batches(calls, BATCH):
-            self._call(worker, "submit", self._owner, pack(batch))
+            self._spawn(self._submit(worker, worker.actor.submit.remote(self._owner, pack(batch))))
 
-    def _call(self, worker: _Worker, method: str, *arguments: Any) -> None:
-        """Its answer does not matter: whether the worker lives, `_listen` hears."""
-        reference = getattr(worker.actor, method).remote(*arguments)
-        self._spawn(_ignore(reference))
+    async def _submit(self, worker: _Worker, answer: Any) -> None:
+        try:
+            reply = await answer
+        except RayActorError as error:
+            if isinstance(error, ActorUnavailableError):
+                await self._compare(worker)
+        else:
+            self._ended(worker, reply)
 
     async def attach(self, ids: list[str]) -> None:
         """Asks every worker of the installation; what nobody knows is gone."""
@@ -211,7 +215,7 @@ class Pool:
             if worker is not None:
                 by_worker[worker].append(name)
         for worker, names in by_worker.items():
-            self._call(worker, "cancel", names)
+            self._spawn(_ignore(worker.actor.cancel.remote(names)))
             self._next(worker)
         self._remove(gone)
 
@@ -357,6 +361,7 @@ class Pool:
 
 
 async def _ignore(reference: Any) -> None:
+    """For what needs no answer: whether the worker lives, `_listen` hears."""
     try:
         await reference
     except RayError:

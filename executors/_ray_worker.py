@@ -11,7 +11,7 @@ import threading
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import msgspec
 
@@ -113,28 +113,30 @@ class RayWorker:
         await self._attempts.stop()
         await self._stack.aclose()
 
-    async def submit(self, owner: str, batch: bytes) -> None:
-        """Begins all (a packed list of `Sent`); one that is known or was said to be unknown does not begin again."""
-        self._touch(owner)
-        fresh = [sent for sent in read_calls(batch) if not self._knows(sent.id) and sent.id not in self._refused]
+    async def submit(self, owner: str, batch: bytes) -> bytes:
+        """Begins all (a packed list of `Sent`); answers what has ended already, as `take` does.
+
+        A call that is known, or was said to be unknown, does not begin again.
+        """
+        box = self._touch(owner)
         calls: list[TaskCall] = []
-        for sent in fresh:
+        for sent in read_calls(batch):
+            if self._knows(sent.id) or sent.id in self._refused:
+                continue
             call = _read_call(sent.payload)
-            job = _Job(sent.id, call, owner)
-            self._jobs[sent.id] = self._by_call[id(call)] = job
+            self._jobs[sent.id] = self._by_call[id(call)] = _Job(sent.id, call, owner)
             calls.append(call)
         self._attempts.submit(calls)
+        return pack(box.pick())
 
     async def take(self, owner: str) -> bytes:
         """A packed list of `Done`, as soon as there is one; an empty list after `WAIT` seconds."""
         box = self._touch(owner)
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(WAIT):
-                await box.news.wait()
-        except TimeoutError:
-            return pack([])
-        finally:
-            self._touch(owner)
+                while not box.mail:
+                    await box.news.wait()
+        self._touch(owner)
         return pack(box.pick())
 
     async def attach(self, owner: str, ids: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ import os
 import random
 import signal
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from deploy.servers import RayNode
 from engine import events as ev
@@ -91,7 +91,7 @@ def _kill(pid: int, outcome: Outcome) -> None:
         outcome.note("workers killed")
 
 
-def _check_attempts(histories: Sequence[Sequence[StoredEvent]], outcome: Outcome) -> None:
+def _check_attempts(histories: Iterable[Sequence[StoredEvent]], outcome: Outcome) -> None:
     """Each attempt after the first follows a loss, or a failure that is tried again."""
     for stored in histories:
         attempts: Counter[str] = Counter()

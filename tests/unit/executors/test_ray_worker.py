@@ -29,8 +29,16 @@ def name(task: str) -> str:
     return call_id(TaskCall(1, task, "", {}))
 
 
+async def submit(worker: RayWorker, owner: str, *calls: Sent) -> dict[str, Result]:
+    return _results(await worker.submit(owner, pack(list(calls))))
+
+
 async def take(worker: RayWorker, owner: str) -> dict[str, Result]:
-    return {done.id: read_result(done.payload) for done in read_done(await worker.take(owner))}
+    return _results(await worker.take(owner))
+
+
+def _results(packed: bytes) -> dict[str, Result]:
+    return {done.id: read_result(done.payload) for done in read_done(packed)}
 
 
 @pytest.fixture
@@ -44,30 +52,37 @@ async def worker(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RayWorker]:
     worker._linger = -1.0  # its thread ends
 
 
-async def test_results_go_to_who_sent_the_call(worker: RayWorker) -> None:
-    await worker.submit("one", pack([sent("a")]))
-    await worker.submit("two", pack([sent("b")]))
-    assert await take(worker, "two") == {name("b"): Completed(["b", 0, 1, "", ""])}
+async def test_results_go_to_who_sent_the_call(worker: RayWorker, tmp_path: Any) -> None:
+    marks = Marks(tmp_path)
+    for owner, task in (("one", "a"), ("two", "b")):
+        assert await submit(worker, owner, sent(task, "async:wait", marks=str(tmp_path))) == {}
+    marks.put("go")
+    await marks.wait_count("ended", 2)
+    assert set(await take(worker, "two")) == {name("b")}
     assert set(await take(worker, "one")) == {name("a")}
+    assert await take(worker, "one") == {}
+
+
+async def test_what_ends_at_once_is_answered_at_once(worker: RayWorker) -> None:
+    assert await submit(worker, "one", sent("a")) == {name("a"): Completed(["a", 0, 1, "", ""])}
     assert await take(worker, "one") == {}
 
 
 async def test_a_call_that_comes_twice_runs_once(worker: RayWorker, tmp_path: Any) -> None:
     marks = Marks(tmp_path)
     wait = sent("a", "async:wait", marks=str(tmp_path))
-    await worker.submit("one", pack([wait, sent("b")]))
-    await worker.submit("one", pack([wait, sent("b")]))
+    assert set(await submit(worker, "one", wait, sent("b"))) == {name("b")}
+    assert await submit(worker, "one", wait, sent("b")) == {}
     await marks.wait("a.began")
     marks.put("go")
     await marks.wait("a.ended")
-    results = {**await take(worker, "one"), **await take(worker, "one")}
-    assert set(results) == {name("a"), name("b")}
+    assert set(await take(worker, "one")) == {name("a")}
     assert await take(worker, "one") == {}
 
 
 async def test_who_attaches_gets_what_runs_and_what_has_ended(worker: RayWorker, tmp_path: Any) -> None:
     marks = Marks(tmp_path)
-    await worker.submit("dead", pack([sent("runs", "async:wait", marks=str(tmp_path)), sent("ended")]))
+    await submit(worker, "dead", sent("runs", "async:wait", marks=str(tmp_path)), sent("ended"))
     await take(worker, "dead")
     known = await worker.attach("heir", [name("runs"), name("ended"), name("never")])
     assert known == [name("runs"), name("ended")]
@@ -80,13 +95,12 @@ async def test_who_attaches_gets_what_runs_and_what_has_ended(worker: RayWorker,
 
 async def test_a_call_said_to_be_unknown_never_begins(worker: RayWorker) -> None:
     assert await worker.attach("heir", [name("late")]) == []
-    await worker.submit("dead", pack([sent("late"), sent("other")]))
-    assert set(await take(worker, "dead")) == {name("other")}
+    assert set(await submit(worker, "dead", sent("late"), sent("other"))) == {name("other")}
 
 
 async def test_a_cancelled_call_is_stopped_and_forgotten(worker: RayWorker, tmp_path: Any) -> None:
     marks = Marks(tmp_path)
-    await worker.submit("one", pack([sent("a", "async:wait", marks=str(tmp_path))]))
+    await submit(worker, "one", sent("a", "async:wait", marks=str(tmp_path)))
     await marks.wait("a.began")
     await worker.cancel([name("a"), name("never")])
     await marks.wait("a.cancelled")
@@ -98,22 +112,26 @@ async def test_old_results_are_dropped_when_they_grow_too_large(
     worker: RayWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_ray_worker, "KEPT", 3000)
-    await worker.submit("one", pack([sent(f"t{n}", "light:large", letters=500) for n in range(4)]))
-    assert len(await take(worker, "one")) == 4
+    assert len(await submit(worker, "one", *(sent(f"t{n}", "light:large", letters=500) for n in range(4)))) == 4
     assert await worker.attach("two", [name(f"t{n}") for n in range(4)]) == [name("t2"), name("t3")]
 
 
 async def test_an_answer_has_a_bound_and_the_rest_follows(worker: RayWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_ray_worker, "REPLY", 3000)
-    await worker.submit("one", pack([sent(f"t{n}", "light:large", letters=500) for n in range(4)]))
-    assert [len(await take(worker, "one")) for _ in range(3)] == [2, 2, 0]
+    assert len(await submit(worker, "one", *(sent(f"t{n}", "light:large", letters=500) for n in range(4)))) == 2
+    assert [len(await take(worker, "one")) for _ in range(2)] == [2, 0]
 
 
-async def test_take_comes_back_with_the_first_result(worker: RayWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_take_comes_back_with_the_first_result(
+    worker: RayWorker, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(_ray_worker, "WAIT", 60.0)
+    marks = Marks(tmp_path)
     taking = asyncio.create_task(take(worker, "one"))
-    await asyncio.sleep(0)
-    await worker.submit("one", pack([sent("a")]))
+    await submit(worker, "one", sent("at_once"), sent("a", "async:wait", marks=str(tmp_path)))
+    await asyncio.sleep(0.01)
+    assert not taking.done()
+    marks.put("go")
     assert set(await taking) == {name("a")}
 
 
@@ -121,7 +139,7 @@ async def test_it_stays_while_something_runs_or_waits_to_be_taken(worker: RayWor
     later = time.monotonic() + 3601.0
     assert worker._is_useless(later)
     marks = Marks(tmp_path)
-    await worker.submit("one", pack([sent("a", "async:wait", marks=str(tmp_path))]))
+    await submit(worker, "one", sent("a", "async:wait", marks=str(tmp_path)))
     assert not worker._is_useless(later)
     marks.put("go")
     await marks.wait("a.ended")
