@@ -1,8 +1,9 @@
 # One image for every process; docker-compose.yml says which one runs.
 FROM python:3.12-slim AS packages
-COPY requirements.txt .
+ARG REQUIREMENTS=requirements.txt
+COPY requirements*.txt ./
 RUN python -m venv /opt/millrace \
- && /opt/millrace/bin/pip install --no-cache-dir --no-compile -r requirements.txt \
+ && /opt/millrace/bin/pip install --no-cache-dir --no-compile -r ${REQUIREMENTS} \
  && rm -rf /opt/millrace/lib/python3.12/site-packages/pip*
 
 FROM python:3.12-slim

@@ -45,6 +45,7 @@ COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --q
 	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 lock: $(DEV)  ## write the exact versions (UPGRADE=1: the newest that fit)
 	@$(COMPILE) -o requirements.txt
+	@$(COMPILE) --group ray -c requirements.txt -o requirements-ray.txt
 	@$(COMPILE) --group dev -c requirements.txt -o requirements-dev.txt
 
 clean:  ## remove what can be made again

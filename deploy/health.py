@@ -1,5 +1,9 @@
-"""`python -m deploy.health <http://host:port/path | grpc://host:port>`: exit code 0 if that door answers well."""
+"""`python -m deploy.health <address>`: exit code 0 if that door answers well.
 
+An address is `http://host:port/path`, `grpc://host:port` or `tcp://host:port`.
+"""
+
+import socket
 import sys
 import urllib.error
 import urllib.request
@@ -27,9 +31,21 @@ def grpc_is_up(target: str) -> bool:
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
+def tcp_is_up(target: str) -> bool:
+    """Whether somebody listens at `host:port`."""
+    host, _, port = target.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), 5).close()
+    except OSError:
+        return False
+    return True
+
+
 def is_up(address: str) -> bool:
     """By its scheme."""
     scheme, _, target = address.partition("://")
+    if scheme == "tcp":
+        return tcp_is_up(target)
     return grpc_is_up(target) if scheme == "grpc" else rest_is_up(address)
 
 

@@ -13,7 +13,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import sysconfig
 import tempfile
 import time
@@ -26,7 +25,8 @@ from urllib.parse import quote
 import psycopg2
 import redis
 
-_ROOT = Path(__file__).resolve().parent.parent
+from deploy import ray_node
+
 PACKAGES = Path(sysconfig.get_path("platlib"))
 START_SECONDS = 30.0
 
@@ -235,7 +235,7 @@ class RayNode(_Server):
     A killed node takes all its processes with it. Our code is importable in its workers.
     """
 
-    start_seconds = 120.0
+    start_seconds = ray_node.PATIENCE
 
     def __init__(self, *, joins: str | None = None, port: int | None = None, cpus: int = 2) -> None:
         super().__init__("ray")
@@ -256,11 +256,8 @@ class RayNode(_Server):
         size = ["--num-cpus", str(self._cpus), "--object-store-memory", str(128 * 2**20)]
         place = ["--node-ip-address", "127.0.0.1", "--min-worker-port", "0", "--max-worker-port", "0"]
         place += ["--temp-dir", str(self.folder)]
-        less = ["--block", "--disable-usage-stats", "--include-log-monitor", "false"]
-        settings = {"PYTHONPATH": str(_ROOT), "RAY_raylet_start_wait_time_s": str(int(self.start_seconds))}
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", *role, *size, *place, *less]
         self._said = self.log.stat().st_size if self.log.exists() else 0
-        self._spawn(command, {"env": {**os.environ, **ray_environment(), **settings}})
+        self._spawn(ray_node.command(*role, *size, *place), {"env": {**os.environ, **ray_node.environment()}})
 
     def workers(self, kind: str) -> list[int]:
         """The processes of this node that run actors of a class of this name (Linux)."""
@@ -290,13 +287,6 @@ def _title(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
     except OSError:
         return ""
-
-
-def ray_environment() -> dict[str, str]:
-    """For a process that speaks to a node of ours. Whoever has a token shows it: a head asks for it by itself."""
-    token = "RAY_AUTH_TOKEN" in os.environ or (Path.home() / ".ray" / "auth_token").exists()
-    mode = os.environ.get("RAY_AUTH_MODE", "token" if token else "disabled")
-    return {"RAY_AUTH_MODE": mode, "RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 
 
 def run_sql(url: str, *statements: str) -> None:

@@ -18,14 +18,15 @@ from typing import Self
 from bootstrap.settings import load_settings
 from deploy.health import grpc_is_up, rest_is_up
 from deploy.processes import Process
-from deploy.servers import PostgresServer, RedisServer, free_port
+from deploy.servers import PostgresServer, RayNode, RedisServer, free_port
 from engine.errors import ConfigurationError
 
 
 class Stack:
     """Starts on entering: servers, migration, REST doors, gRPC servers with engines, RQ workers. Stops all on leaving.
 
-    One REST door listens on each of `rest_ports`, one gRPC server on each of `grpc_ports`.
+    One REST door listens on each of `rest_ports`, one gRPC server on each of `grpc_ports`; with `ray`, tasks that name
+    no executor run on a Ray node.
     Raises `RuntimeError` with the end of the log of what did not start.
     """
 
@@ -38,6 +39,7 @@ class Stack:
         database_url: str | None = None,
         redis_url: str | None = None,
         settings: Mapping[str, str] | None = None,
+        ray: bool = False,
     ) -> None:
         self.rest_urls = [f"http://127.0.0.1:{port}" for port in rest_ports]
         self.grpc_targets = [f"127.0.0.1:{port}" for port in grpc_ports]
@@ -47,7 +49,8 @@ class Stack:
         self.grpc: list[Process] = []
         self.workers: list[Process] = []
         self._worker_names = [f"worker-{number}" for number in range(1, workers + 1)]
-        self._settings = settings or {}
+        self._settings = dict(settings or {})
+        self._ray = ray
         self.logs = Path(tempfile.mkdtemp(prefix="stack-"))
         self._open = ExitStack()
 
@@ -72,6 +75,8 @@ class Stack:
             self.database_url = self._open.enter_context(PostgresServer(port=free_port())).url()
         if not self.redis_url:
             self.redis_url = self._open.enter_context(RedisServer()).url()
+        if self._ray:
+            self._settings |= {"EXECUTOR": "ray", "RAY_ADDRESS": self._open.enter_context(RayNode()).address}
         self._migrate()
         waits = [
             *map(self._start_rest, self.rest_urls),
@@ -117,6 +122,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m deploy.stack", description=__doc__)
     parser.add_argument("--engines", type=int, default=1, metavar="N", help="gRPC servers with an engine (default 1)")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="workers of RQ (default 1)")
+    parser.add_argument("--ray", action="store_true", help="run tasks on a Ray node")
     asked = parser.parse_args()
     try:
         settings = load_settings()
@@ -131,6 +137,7 @@ def main() -> int:
             database_url=database_url,
             redis_url=settings.redis_url,
             settings={"EXECUTOR": settings.executor},
+            ray=asked.ray,
         ) as stack:
             print(f"REST    {stack.rest_urls[0]}  (pages of the API: {stack.rest_urls[0]}/docs)")
             print(f"gRPC    {', '.join(stack.grpc_targets)}")

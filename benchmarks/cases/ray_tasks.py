@@ -14,8 +14,8 @@ from benchmarks import drive
 from benchmarks.measure import Bench, Benchmark, Case, Goal
 from bootstrap import tasks as hosts
 from bootstrap.settings import Settings
+from deploy import ray_node
 from deploy.processes import ROOT
-from deploy.servers import ray_environment
 from engine.model import Result, TaskCall
 from engine.service import WorkflowService
 from engine.task_ports import ExecutorOptions
@@ -87,7 +87,7 @@ async def _product(running: WorkflowService, workflow: int, executions: int) -> 
 @contextmanager
 def _ray_alone(address: str) -> Iterator["subprocess.Popen[str]"]:
     command = [sys.executable, "-m", "benchmarks.ray_limit", address]
-    environment = {**os.environ, **ray_environment()}
+    environment = {**os.environ, **ray_node.environment()}
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment
     ) as process:

@@ -22,6 +22,7 @@ SABOTAGE = {
     "only egress calls out": ("nodes/http_request.py", "import aiohttp"),
     "only the cache, the publisher and the RQ executor speak to Redis": ("nodes/noop.py", "import redis"),
     "only the RQ executor knows RQ": ("nodes/noop.py", "import rq"),
+    "only its executor speaks to Ray": ("executors/ray_executor.py", "import ray"),
 }
 
 BY_NOBODY = {"importlib.metadata", "importlib.resources"}

@@ -42,7 +42,8 @@ def test_the_compose_file_has_the_promised_services() -> None:
     images = {name: service["image"] for name, service in COMPOSE["services"].items()}
     assert images["postgres"].startswith("postgres:17")
     assert images["redis"].startswith("redis:7.2")
-    assert {"migrate", "api", "grpc_server", "worker"} == set(OURS)
+    assert {"migrate", "api", "grpc_server", "worker", "ray-head", "ray-worker"} == set(OURS)
+    assert {name for name, service in OURS.items() if "profiles" in service} == {"ray-head", "ray-worker"}
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -85,7 +86,7 @@ def entry_file(command: list[str]) -> Path:
 
 def test_services_wait_for_what_they_need() -> None:
     waits: list[tuple[str, dict[str, Any]]] = [
-        (other, condition) for service in OURS.values() for other, condition in service["depends_on"].items()
+        (other, condition) for service in OURS.values() for other, condition in service.get("depends_on", {}).items()
     ]
     assert waits
     assert [other for other, wait in waits if CONDITIONS[wait["condition"]] not in COMPOSE["services"][other]] == []
