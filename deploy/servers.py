@@ -242,17 +242,23 @@ class RayNode(_Server):
         self.port = port or free_port()
         self._joins = joins
         self._cpus = cpus
+        self._client_port = free_port()
 
     @property
     def address(self) -> str:
         """Of its cluster, for RAY_ADDRESS."""
         return self._joins or f"127.0.0.1:{self.port}"
 
+    @property
+    def client_address(self) -> str:
+        """Of a head, for engines that run where no node is."""
+        return f"ray://127.0.0.1:{self._client_port}"
+
     def start(self) -> None:
         """Returns when it answers. Raises `RuntimeError` with the end of its log."""
         role = ["--address", self._joins] if self._joins else ["--head", "--port", str(self.port)]
         if not self._joins:
-            role += ["--include-dashboard", "false", "--ray-client-server-port", str(free_port())]
+            role += ["--include-dashboard", "false", "--ray-client-server-port", str(self._client_port)]
         size = ["--num-cpus", str(self._cpus), "--object-store-memory", str(128 * 2**20)]
         place = ["--node-ip-address", "127.0.0.1", "--min-worker-port", "0", "--max-worker-port", "0"]
         place += ["--temp-dir", str(self.folder)]

@@ -15,7 +15,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import NoReturn, assert_never
+from typing import NoReturn, TextIO, assert_never
 
 from executors import _ray_wire as wire
 from executors._ray_wire import Refused, Setup
@@ -196,8 +196,16 @@ async def main(descriptor: int) -> None:
         ray.shutdown()
 
 
+def _mute() -> TextIO:
+    """Ray's own code writes to standard error behind Python's back; what we say goes on."""
+    ours = os.fdopen(os.dup(2), "w")
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    return ours
+
+
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logging.basicConfig(level=logging.WARNING, format="ray bridge: %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="ray bridge: %(message)s", stream=_mute())
     asyncio.run(main(int(sys.argv[1])))
     os._exit(0)

@@ -20,6 +20,8 @@ from deploy.processes import ROOT, Process
 from proto.workflow.v1 import workflow_pb2 as pb
 from proto.workflow.v1.workflow_pb2_grpc import WorkflowServiceStub
 
+PATIENCE = 180.0
+"""Seconds that a server has to get ready: with workers elsewhere, on a busy machine."""
 LARGE = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 
 
@@ -126,7 +128,7 @@ def serving(folder: Path, *options: str, **settings: str) -> Iterator[Served]:
 @contextmanager
 def connected(server: Process, ready: Path) -> Iterator[Served]:
     """Waits until it is ready."""
-    server.wait_ready(ready.exists)
+    server.wait_ready(ready.exists, PATIENCE)
     addresses = json.loads(ready.read_text())
     with grpc.insecure_channel(addresses["grpc"], options=LARGE) as channel:
         yield Served(addresses["rest"], addresses["grpc"], channel)

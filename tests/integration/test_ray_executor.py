@@ -6,15 +6,19 @@ import signal
 import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from deploy.processes import ROOT
 from deploy.servers import RayNode
-from engine.model import Completed, Lost, Resources, Result, TaskCall
-from engine.task_ports import ExecutorOptions, OpenHost
+from engine.errors import ConfigurationError
+from engine.model import Completed, Lost, Outcome, Resources, Result, TaskCall
+from engine.task_ports import ExecutorOptions, Host, OpenHost
 from executors.ray_executor import RayExecutor
 from tests import servers
 from tests.conformance.executor_host import HOST, Marks, open_host
@@ -163,3 +167,110 @@ async def test_calls_with_resources_have_them_and_wait_for_them(engine: Engine, 
     assert marks.count("began") == 2
     marks.put("go")
     assert {type(result) for result in await engine.results(*tasks)} == {Completed}
+
+
+async def test_a_killed_worker_with_resources_loses_only_its_call(engine: Engine, marks: Marks) -> None:
+    (call,) = engine.submit("async:wait", "mine", marks=marks, resources=Resources(num_cpus=1))
+    engine.submit("async:wait", "other", marks=marks)
+    await marks.wait_count("began", 2)
+    os.kill(int(await marks.wait("mine.began")), signal.SIGKILL)
+    (lost,) = await engine.results("mine")
+    assert isinstance(lost, Lost)
+    assert lost.suspect
+    marks.put("go")
+    assert isinstance((await engine.results("other"))[0], Completed)
+    again = msgspec.structs.replace(call, attempt=2)
+    engine.reports.clear()
+    engine.executor.submit([again])
+    assert isinstance((await engine.results("mine"))[0], Completed)
+
+
+async def test_a_call_that_asks_for_too_much_waits_and_can_be_cancelled(engine: Engine) -> None:
+    calls = engine.submit("light:describe", "huge", resources=Resources(num_cpus=1000))
+    await asyncio.sleep(1)
+    engine.executor.cancel(calls)
+    engine.submit("light:describe", "small", resources=Resources(num_cpus=0.5))
+    assert isinstance((await engine.results("small"))[0], Completed)
+    assert set(engine.reports) == {"small"}
+
+
+# --- a Ray of our own, and none ---
+
+
+@asynccontextmanager
+async def open_reader() -> AsyncIterator[Host]:
+    """A host whose only handler says what this process is told by its environment."""
+
+    def run(call: TaskCall, beat: Callable[[], None]) -> Outcome:
+        return Completed([os.environ.get(name) for name in call.config["names"]])
+
+    yield Host(run, lambda kind: False)
+
+
+async def test_a_ray_of_our_own_knows_our_settings_and_ends_with_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EGRESS_ALLOW_PRIVATE", "false")
+    async with Engine(None, open_reader) as engine:
+        call = TaskCall(1, "settings", "read", {"names": ["EGRESS_ALLOW_PRIVATE"]})
+        engine.executor.submit([call])
+        assert await engine.results("settings") == [Completed(["false"])]
+        bridge = engine.bridge
+    assert not _living(bridge)
+
+
+def _living(session: int) -> list[str]:
+    """The processes of a session (Linux)."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if int((process / "stat").read_text().rpartition(")")[2].split()[3]) == session:
+                found.append((process / "cmdline").read_text())
+    return found
+
+
+async def test_settings_reach_workers_of_a_cluster_and_the_database_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EGRESS_ALLOW_PRIVATE", "false")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://secret@nowhere/db")
+    async with Engine(servers.ray_head(), open_reader) as engine:
+        call = TaskCall(1, "settings", "read", {"names": ["EGRESS_ALLOW_PRIVATE", "DATABASE_URL"]})
+        engine.executor.submit([call])
+        assert await engine.results("settings") == [Completed(["false", None])]
+
+
+async def test_a_missing_library_is_said_with_its_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ray.py").write_text("raise ModuleNotFoundError(\"No module named 'ray'\", name='ray')")
+    monkeypatch.setattr("executors.ray_executor.ROOT", f"{tmp_path}{os.pathsep}{ROOT}")
+    with pytest.raises(ConfigurationError, match=r"needs the Python package ray.*pip install") as raised:
+        await Engine("127.0.0.1:1").executor.start(lambda call, result, elapsed: None)
+    assert "\n" not in raised.value.message
+
+
+async def test_a_project_that_workers_cannot_import_is_said_with_its_cure() -> None:
+    with pytest.raises(ConfigurationError, match="PYTHONPATH"):
+        await Engine(servers.ray_head(), Nowhere()).executor.start(lambda call, result, elapsed: None)
+
+
+class Nowhere:
+    """An `open_host` of a module that workers do not have."""
+
+    def __call__(self) -> AbstractAsyncContextManager[Host]:
+        raise AssertionError("it is never opened")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _import, ("a_module_of_ours",)
+
+
+def _import(name: str) -> Any:
+    return __import__(name)
+
+
+async def test_ray_client_reaches_a_cluster_from_outside(marks: Marks) -> None:
+    with RayNode() as head:
+        async with Engine(head.client_address) as engine:
+            engine.submit("async:wait", "waits", marks=marks)
+            engine.submit("light:describe", "single", resources=Resources(num_cpus=1))
+            assert isinstance((await engine.results("single"))[0], Completed)
+            os.kill(int(await marks.wait("waits.began")), signal.SIGKILL)
+            (lost,) = await engine.results("waits")
+            assert isinstance(lost, Lost)
+            engine.submit("light:describe", "next")
+            assert isinstance((await engine.results("next"))[0], Completed)
