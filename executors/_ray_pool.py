@@ -6,6 +6,7 @@ They are detached actors, so that calls outlive their engine: whoever takes over
 import asyncio
 import heapq
 import logging
+import math
 from collections import defaultdict, deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from itertools import count
@@ -97,12 +98,12 @@ class Pool:
         await asyncio.shield(self._opened)
 
     async def look(self, nodes: Sequence[dict[str, Any]]) -> None:
-        """Every living node gets its workers."""
+        """Every living node gets its workers; one without a core is none for work."""
         for node in nodes:
             if not node["Alive"]:
                 continue
             number = node["NodeID"]
-            wanted = max(1, min(int(node["Resources"].get("CPU", 1)), PER_NODE))
+            wanted = min(math.ceil(node["Resources"].get("CPU", 0)), PER_NODE)
             for _ in range(wanted - sum(worker.node == number for worker in self._plain)):
                 worker = _Worker(f"{self._owner}-{next(self._names)}", None, number)
                 self._plain.append(worker)
@@ -175,9 +176,10 @@ class Pool:
     async def _submit(self, worker: _Worker, answer: Any) -> None:
         try:
             reply = await answer
+        except ActorUnavailableError:
+            await self._compare(worker)
         except RayActorError as error:
-            if isinstance(error, ActorUnavailableError):
-                await self._compare(worker)
+            await self._died(worker, error)
         else:
             self._ended(worker, reply)
 
@@ -253,12 +255,12 @@ class Pool:
             began = loop.time()
             try:
                 reply = await worker.actor.take.remote(self._owner)
-            except RayActorError as error:
-                if not isinstance(error, ActorUnavailableError):
-                    await self._died(worker, error)
-                    return
+            except ActorUnavailableError:
                 await asyncio.sleep(PAUSE)
                 await self._compare(worker)
+            except RayActorError as error:
+                await self._died(worker, error)
+                break
             else:
                 self._ended(worker, reply)
                 if loop.time() - began > ASLEEP:
@@ -284,9 +286,11 @@ class Pool:
             self._tell(Gone(missing, "the call did not reach its Ray worker", suspect=False))
 
     async def _died(self, worker: _Worker, error: Exception) -> None:
+        """May be told more than once."""
+        for workers in (self._plain, *self._idle.values()):
+            if worker in workers:
+                workers.remove(worker)
         await self._head.answers()  # only a living head knows who is dead
-        if worker in self._plain:
-            self._plain.remove(worker)
         lost = [name for name in list(worker.calls) if self._forget(name) is not None]
         if lost:
             reason = " ".join(str(error).split())[:500]

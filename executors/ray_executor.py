@@ -25,6 +25,8 @@ from executors import _ray_wire as wire
 from executors._ray_wire import Sent, Setup, call_id
 
 ROOT = Path(__file__).resolve().parent.parent
+FRAME = 8 * 2**20
+"""Bytes of calls in one message."""
 STOP = 10.0
 """Seconds that a bridge has to end."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
@@ -91,7 +93,7 @@ class RayExecutor:
             resources = None if call.resources == Resources() else call.resources
             sent.append(Sent(name, _json(call), resources))
         if self._bridge is not None:
-            self._bridge.send(wire.Submit(sent))
+            self._bridge.submit(sent)
         else:
             self._unsent.update((one.id, one) for one in sent)
 
@@ -121,7 +123,10 @@ class RayExecutor:
 
     async def _serve(self, bridge: "_Bridge") -> None:
         while True:
-            await self._listen(bridge)
+            try:
+                await self._listen(bridge)
+            except Exception:
+                log.exception("what the bridge to Ray says cannot be understood")
             self._bridge = None
             await bridge.close()
             log.warning("the connection to Ray is lost", calls=len(self._flying))
@@ -139,7 +144,7 @@ class RayExecutor:
         if unstopped:
             bridge.send(wire.Cancel(unstopped))
         if unsent:
-            bridge.send(wire.Submit(list(unsent.values())))
+            bridge.submit(unsent.values())
 
     async def _reach(self) -> "_Bridge":
         pause = FIRST_PAUSE
@@ -188,13 +193,14 @@ class _Bridge:
         ours, theirs = socket.socketpair()
         with theirs:
             command = [sys.executable, "-m", "executors._ray_bridge", str(theirs.fileno())]
+            environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
             path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
             process = await asyncio.create_subprocess_exec(
                 *command,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env={**_authentication(), **os.environ, **QUIET, "PYTHONPATH": path},
+                env={**_authentication(), **environment, **QUIET, "PYTHONPATH": path},
                 start_new_session=True,
             )
         bridge = cls(process, *await asyncio.open_unix_connection(sock=ours))
@@ -217,6 +223,10 @@ class _Bridge:
 
     def send(self, message: wire.ToBridge) -> None:
         self._writer.write(wire.frame(message))
+
+    def submit(self, calls: Iterable[Sent]) -> None:
+        for batch in wire.batches(calls, FRAME):
+            self.send(wire.Submit(batch))
 
     async def hear(self) -> wire.FromBridge | None:
         """None when it is gone."""
