@@ -43,12 +43,12 @@ _json = msgspec.json.Encoder().encode
 
 
 class RayExecutor:
-    """Calls outlive their engine on a cluster; on a Ray of our own they end with it."""
+    """On a cluster, where calls go on when their engine ends."""
 
     name: ClassVar[str] = "ray"
+    outlives: ClassVar[bool] = True
 
     def __init__(self, options: ExecutorOptions) -> None:
-        self._own = options.ray_address is None
         self._setup = Setup(
             options.ray_address,
             f"millrace-{options.installation}",
@@ -105,9 +105,6 @@ class RayExecutor:
             self._bridge.send(wire.Cancel(ids))
 
     def detach(self, calls: Sequence[TaskCall]) -> None:
-        if self._own:
-            self.cancel(calls)
-            return
         ids = [name for name in self._drop(calls) if self._unsent.pop(name, None) is None]
         if ids and self._bridge is not None:
             self._bridge.send(wire.Forget(ids))
@@ -175,6 +172,15 @@ class RayExecutor:
         call = self._flying.pop(name, None)
         if call is not None:
             self._report(call, result, elapsed)
+
+
+class OwnRay(RayExecutor):
+    """On a Ray that this engine starts, and that ends with it."""
+
+    outlives: ClassVar[bool] = False
+
+    def detach(self, calls: Sequence[TaskCall]) -> None:
+        self.cancel(calls)
 
 
 class _Bridge:
@@ -253,4 +259,6 @@ def _authentication() -> dict[str, str]:
     return {"RAY_AUTH_MODE": "token"} if has_one or (Path.home() / ".ray" / "auth_token").exists() else {}
 
 
-open_executor = RayExecutor
+def open_executor(options: ExecutorOptions) -> RayExecutor:
+    """Where `ray_address` says."""
+    return OwnRay(options) if options.ray_address is None else RayExecutor(options)

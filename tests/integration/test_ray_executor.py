@@ -19,7 +19,7 @@ from deploy.servers import RayNode
 from engine.errors import ConfigurationError
 from engine.model import Completed, Lost, Outcome, Resources, Result, TaskCall
 from engine.task_ports import ExecutorOptions, Host, OpenHost
-from executors.ray_executor import RayExecutor
+from executors.ray_executor import open_executor
 from tests import servers
 from tests.conformance.executor_host import HOST, Marks, open_host
 
@@ -33,7 +33,7 @@ class Engine:
     def __init__(self, address: str | None, host: OpenHost = open_host, installation: str = "") -> None:
         self.installation = installation or uuid.uuid4().hex
         options = ExecutorOptions(HOST, host, 4, ray_address=address, installation=self.installation)
-        self.executor = RayExecutor(options)
+        self.executor = open_executor(options)
         self.reports: dict[str, Result] = {}
 
     async def __aenter__(self) -> "Engine":
