@@ -71,7 +71,8 @@ class _Lane:
 
 @asynccontextmanager
 async def _executor(address: str) -> AsyncIterator[_Lane]:
-    async with hosts.host(Settings(_env_file=None), hosts.catalog()) as host:  # type: ignore[call-arg]
+    settings = Settings(_env_file=None)  # type: ignore[call-arg]
+    async with hosts.host(settings, hosts.catalog(settings)) as host:
         options = ExecutorOptions(host, hosts.open_host, 4, ray_address=address, installation=uuid4().hex)
         executor = RayExecutor(options)
         lane = _Lane(executor)

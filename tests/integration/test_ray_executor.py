@@ -7,6 +7,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from bootstrap.alone import run_alone
 from deploy.processes import ROOT
 from deploy.servers import RayNode
 from engine.errors import ConfigurationError
@@ -152,6 +154,30 @@ async def _until(there: Callable[[], bool]) -> None:
     async with asyncio.timeout(SECONDS):
         while not there():
             await asyncio.sleep(0.001)
+
+
+@asynccontextmanager
+async def open_deadly() -> AsyncIterator[Host]:
+    """A host whose only handler kills its process, or says which it is."""
+
+    def run(call: TaskCall, beat: Callable[[], None]) -> Outcome:
+        if call.type == "deadly":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Completed(os.getpid())
+
+    yield Host(run, lambda kind: False, partial(run_alone, open_deadly))
+
+
+async def test_a_suspect_dies_alone() -> None:
+    async with Engine(servers.ray_head(), open_deadly) as engine:
+        engine.submit("deadly", "suspect", alone=True)
+        engine.submit("harmless", "alone", alone=True)
+        engine.submit("harmless", "beside", "beside too")
+        suspect, alone, *beside = await engine.results("suspect", "alone", "beside", "beside too")
+        assert suspect == Lost("the process that ran it alone was killed by SIGKILL")
+        assert isinstance(alone, Completed)
+        assert alone not in beside
+        assert {type(result) for result in beside} == {Completed}
 
 
 # --- resources ---
