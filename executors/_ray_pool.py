@@ -87,6 +87,7 @@ class Pool:
         self._single: defaultdict[Resources, deque[Sent]] = defaultdict(deque)
         self._asked: defaultdict[Resources, list[_Worker]] = defaultdict(list)
         self._idle: defaultdict[Resources, list[_Worker]] = defaultdict(list)
+        self._stopping = False
         self._tasks: set[asyncio.Task[object]] = set()
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -114,7 +115,8 @@ class Pool:
         try:
             await self._open(worker, LINGER, {"num_cpus": 0, "scheduling_strategy": strategy})
         except Exception as error:
-            log.warning("no worker on node %s: %s", worker.node, error)
+            if not self._stopping:
+                log.warning("no worker on node %s: %s", worker.node, _line(error))
             self._plain.remove(worker)
             if not self._opened.done() and not self._plain:
                 self._opened.set_exception(error)
@@ -293,8 +295,7 @@ class Pool:
         await self._head.answers()  # only a living head knows who is dead
         lost = [name for name in list(worker.calls) if self._forget(name) is not None]
         if lost:
-            reason = " ".join(str(error).split())[:500]
-            self._tell(Gone(lost, f"its Ray worker died: {reason}", suspect=True))
+            self._tell(Gone(lost, f"its Ray worker died: {_line(error)}", suspect=True))
         if worker.wants is not None:
             self._serve(worker.wants)
 
@@ -315,7 +316,8 @@ class Pool:
         try:
             await self._open(worker, LINGER_ALONE, options)
         except Exception as error:
-            log.warning("no worker with %s: %s", wants, error)
+            if self._single[wants]:
+                log.warning("no worker with %s: %s", wants, _line(error))
             await asyncio.sleep(PAUSE)
         else:
             self._hear(worker)
@@ -348,6 +350,7 @@ class Pool:
 
     async def stop(self) -> None:
         """Whoever had nothing to do lately goes; the others end by themselves, once nobody can ask for their calls."""
+        self._stopping = True
         recently = asyncio.get_running_loop().time() - LINGER
         workers = [*self._plain, *(worker for asked in self._asked.values() for worker in asked)]
         self._kill(worker for worker in workers if worker.used is None or worker.used < recently)
@@ -362,6 +365,11 @@ class Pool:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             self._head.fail(task.exception())
+
+
+def _line(error: Exception) -> str:
+    """Ray's reports have many lines."""
+    return " ".join(str(error).split())[:500]
 
 
 async def _ignore(reference: Any) -> None:
