@@ -132,6 +132,13 @@ PATCHES: dict[str, tuple[Change, ...]] = {
         Change("storage.postgresql", "        dead = [row[0] for row in", "        dead = [] and [row[0] for row in"),
     ),
     "slots": (Change("engine.runner", "        for _ in range(held):\n            self._slots.release()\n", ""),),
+    "ray-ask-again": (
+        Change(
+            "executors.ray_executor",
+            "        begun = [name for name in self._flying if name not in unsent]\n",
+            "        begun: list[str] = []\n",
+        ),
+    ),
     "drain": (Change("engine.worker", "        await self._drain()\n", ""),),
     "watch-again": (
         Change(

@@ -30,41 +30,48 @@ BACK = 60.0
 """Seconds for workers to be there again."""
 
 
-async def ray_kills(n: int, seed: int, *, heads: int | None = None) -> Outcome:
+async def ray_kills(
+    n: int, seed: int, *, heads: int | None = None, drain: float = DRAIN, guard: str | None = None
+) -> Outcome:
     """`n` kills of workers, and of `heads` heads between them."""
     outcome = Outcome("C9 Ray kills", seed, n, "worker kills")
     heads = max(1, n // HEAD_EVERY) if heads is None else heads
     with Timed(outcome), RayNode() as head:
         settings = {"EXECUTOR": "ray", "RAY_ADDRESS": head.address}
-        with open_world("postgresql", lease=2.0, settings=settings) as world:
+        with open_world("postgresql", lease=2.0, settings=settings, guard=guard) as world:
             try:
-                async with asyncio.timeout(300 + DRAIN + 30 * n + 120 * heads):
-                    await _run(world, head, n, heads, seed, outcome)
+                async with asyncio.timeout(300 + drain + 30 * n + 120 * heads):
+                    await _run(world, head, _falls(n, heads, seed), drain, outcome)
             except Exception as error:
                 outcome.problems.append(f"{type(error).__name__}: {error}")
     return outcome
 
 
-async def _run(world: World, head: RayNode, n: int, heads: int, seed: int, outcome: Outcome) -> None:
-    dice = random.Random(seed)
+def _falls(n: int, heads: int, seed: int) -> list[bool]:
+    """Whether the head falls, by round."""
+    chosen = set(random.Random(seed).sample(range(n), heads))
+    return [number in chosen for number in range(n)]
+
+
+async def _run(world: World, head: RayNode, falls: Sequence[bool], drain: float, outcome: Outcome) -> None:
+    seed, dice = outcome.seed, random.Random(outcome.seed)
     engine = world.engine("engine")
     await engine.start()
     promises = Promises()
-    falls = set(dice.sample(range(n), heads))
     async with Client([engine], seed=seed, patience=60) as client:
         workflows = await define(client, world.ledger.url)
-        for number in range(n):
+        for number, head_falls in enumerate(falls):
             workers = await _workers(head)
-            driving = asyncio.create_task(drive(client, workflows, seed * n + number, promises))
+            driving = asyncio.create_task(drive(client, workflows, seed * len(falls) + number, promises))
             await asyncio.sleep(dice.random() * LONGEST)
             _kill(dice.choice(workers), outcome)
-            if number in falls:
+            if head_falls:
                 await asyncio.sleep(dice.random() * LONGEST)
                 await asyncio.to_thread(head.restart)
                 outcome.faults = (outcome.faults or 0) + 1
                 outcome.note("heads killed")
             await driving
-        await client.all_ended(DRAIN)
+        await client.all_ended(drain)
         history = await audit(world, client, outcome, promises.accepted)
         check_promises(promises, history.events, outcome)
         _check_attempts(history.events.values(), outcome)

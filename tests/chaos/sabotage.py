@@ -17,6 +17,7 @@ from tests.chaos.limits import limits
 from tests.chaos.lost_answers import lost_answers
 from tests.chaos.parking import parking
 from tests.chaos.redis_loss import redis_loss
+from tests.chaos.ray_kills import ray_kills
 from tests.chaos.report import Outcome, Timed
 from tests.chaos.restarts import restarts
 from tests.chaos.rolling import rolling
@@ -96,6 +97,7 @@ SABOTAGES = (
     Sabotage("bury-the-dead", "C8 RQ kills", lambda seed, guard: worker_kills(3, seed, guard=guard)),
     Sabotage("ask-after-calls", "C7 Redis loss", lambda seed, guard: redis_loss(3, seed, guard=guard)),
     Sabotage("claim-once", "C7 Redis loss", lambda seed, guard: redis_loss(3, seed, guard=guard)),
+    Sabotage("ray-ask-again", "C9 Ray kills", lambda seed, guard: ray_kills(2, seed, drain=60.0, guard=guard)),
     Sabotage("read-again", "C1 kill matrix", _cell(Cell("sqlite", "result.before", "raise", 3))),
 )
 
