@@ -265,6 +265,14 @@ class RayNode(_Server):
         self._said = self.log.stat().st_size if self.log.exists() else 0
         self._spawn(ray_node.command(*role, *size, *place), {"env": {**os.environ, **ray_node.environment()}})
 
+    def stop(self, mode: StopMode = "fast") -> None:
+        """Its agents look only now and then whether it lives."""
+        family = _descendants(self._pid)
+        super().stop(mode)
+        for pid in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     def workers(self, kind: str) -> list[int]:
         """The processes of this node that run actors of a class of this name (Linux)."""
         return [pid for pid in _descendants(self._pid) if _title(pid).startswith(f"ray::{kind}")]
