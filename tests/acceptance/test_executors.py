@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.processes import Process
 from tests import servers
 from tests.acceptance.serving import Served, serving
 from tests.ledger import Ledger
@@ -52,22 +53,25 @@ def test_a_task_that_fails_on_ray_says_why(on_ray: Served) -> None:
     assert seen["error"]["task"] == "call"
 
 
-def test_one_execution_runs_here_and_there(tmp_path: Path, ledger: Ledger) -> None:
-    with serving(tmp_path, RAY_ADDRESS=servers.ray_head()) as served:
+def test_one_execution_runs_here_and_there(tmp_path: Path, ledger: Ledger, redis_url: str) -> None:
+    settings = {"REDIS_URL": redis_url, "RAY_ADDRESS": servers.ray_head()}
+    where = ("asyncio", "rq", "ray")
+    worker = Process("worker", ["cli.py", "worker"], settings, tmp_path / "worker.log")
+    with worker, serving(tmp_path, **settings) as served:
         tasks = [
             {
-                "key": f"on_{where}",
+                "key": f"on_{name}",
                 "type": "http_request",
-                "executor": where,
-                "parameters": {"method": "POST", "url": f"{ledger.url}/{where}", "body": {"n": "{{input.n}}"}},
+                "executor": name,
+                "parameters": {"method": "POST", "url": f"{ledger.url}/{name}", "body": {"n": "{{input.n}}"}},
             }
-            for where in ("asyncio", "ray")
+            for name in where
         ]
-        last = {"key": "last", "executor": "ray", "parameters": {"calls": "{{tasks.on_asyncio.output.body.calls}}"}}
-        workflow = served.workflow(*tasks, last)
+        calls = {name: f"{{{{tasks.on_{name}.output.body.calls}}}}" for name in where}
+        workflow = served.workflow(*tasks, {"key": "last", "executor": "ray", "parameters": calls})
         execution = served.execute(workflow, 60, input_json='{"n": 1}').execution_id
         seen = served.rest("GET", f"/executions/{execution}")
         assert seen["status"] == "completed", seen
-        assert seen["output"]["last"] == {"calls": 1}
-        assert [task["executor"] for task in seen["tasks"]] == ["asyncio", "ray", "ray"]
-        assert {effect.task for effect in ledger.effects()} == {"on_asyncio", "on_ray"}
+        assert seen["output"]["last"] == dict.fromkeys(where, 1)
+        assert [task["executor"] for task in seen["tasks"]] == [*where, "ray"]
+        assert {effect.task for effect in ledger.effects()} == {"on_asyncio", "on_rq", "on_ray"}

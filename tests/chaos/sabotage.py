@@ -16,8 +16,8 @@ from tests.chaos.kill_matrix import Cell
 from tests.chaos.limits import limits
 from tests.chaos.lost_answers import lost_answers
 from tests.chaos.parking import parking
-from tests.chaos.redis_loss import redis_loss
 from tests.chaos.ray_kills import ray_kills
+from tests.chaos.redis_loss import redis_loss
 from tests.chaos.report import Outcome, Timed
 from tests.chaos.restarts import restarts
 from tests.chaos.rolling import rolling
