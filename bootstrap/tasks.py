@@ -6,7 +6,7 @@ from functools import partial
 
 import structlog
 
-from bootstrap.alone import run_alone
+from bootstrap.alone import Suspects
 from bootstrap.settings import Settings, load_settings
 from egress.client import HttpClient
 from engine import registry
@@ -35,4 +35,8 @@ async def host(settings: Settings, nodes: Catalog) -> AsyncIterator[Host]:
     """Runs calls of `nodes` with a context of this process."""
     async with HttpClient(allow_private=settings.egress_allow_private) as http:
         context = NodeContext(http, structlog.get_logger("node"))
-        yield Host(partial(nodes.run, context=context), nodes.is_blocking, partial(run_alone, open_host))
+        suspects = Suspects(open_host)
+        try:
+            yield Host(partial(nodes.run, context=context), nodes.is_blocking, suspects.run)
+        finally:
+            await suspects.close()

@@ -19,8 +19,6 @@ STOP_SECONDS = 5.0
 """How long `stop` waits for handlers that were cancelled; one that ignores it is left behind."""
 TEXT = 10_000
 """Characters of an error that are reported."""
-START_ALONE = 30.0
-"""Seconds that a process for one call may take to start, beyond the timeout that it watches itself."""
 _FAILURES = (Exception, SystemExit)
 """What a handler may raise without harm to the process."""
 
@@ -93,13 +91,12 @@ class Attempts:
             self._report(call, result, time.monotonic() - began)
 
     async def _attempt(self, call: TaskCall, work: Awaitable[Result], pulse: "Pulse") -> Result:
-        patience = call.timeout
-        if call.alone and patience is not None:
-            patience += START_ALONE
-        deadline = asyncio.timeout(patience)
+        if call.alone and self._run_alone is not None:
+            return await work  # its own process watches it
+        deadline = asyncio.timeout(call.timeout)
         try:
             async with deadline:
-                if call.heartbeat_timeout is None or call.alone:  # its own process watches it
+                if call.heartbeat_timeout is None:
                     return await work
                 async with pulse.watched(call.heartbeat_timeout):
                     return await work

@@ -60,12 +60,20 @@ async def _run(world: World, n: int, seed: int, outcome: Outcome) -> None:
 
 
 async def _kill(engines: list[Engine], n: int, seed: int, outcome: Outcome) -> None:
-    """The dead are started again at once, and may die again before they are ready."""
+    """The dead are started again at once, and may die again before they are ready; one other is always ready."""
     dice = random.Random(seed)
+    starting: dict[Engine, asyncio.Task[None]] = {}
     while (outcome.faults or 0) < n:
         await asyncio.sleep(dice.random() * REST)
         victim = dice.choice(engines)
+        others = [starting[engine] for engine in engines if engine is not victim and engine in starting]
+        if len(others) == len(engines) - 1 and not any(other.done() for other in others):
+            await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
+        old = starting.pop(victim, None)
+        if old is not None:
+            old.cancel()
         outcome.faults = (outcome.faults or 0) + victim.alive
         victim.kill()
         victim.spawn()
-    await asyncio.gather(*(engine.ready() for engine in engines))
+        starting[victim] = asyncio.create_task(victim.ready())
+    await asyncio.gather(*starting.values())

@@ -7,7 +7,6 @@ import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bootstrap.alone import run_alone
+from bootstrap.alone import Suspects
 from deploy.processes import ROOT
 from deploy.servers import RayNode
 from engine.errors import ConfigurationError
@@ -165,7 +164,7 @@ async def open_deadly() -> AsyncIterator[Host]:
             os.kill(os.getpid(), signal.SIGKILL)
         return Completed(os.getpid())
 
-    yield Host(run, lambda kind: False, partial(run_alone, open_deadly))
+    yield Host(run, lambda kind: False, Suspects(open_deadly).run)
 
 
 async def test_a_suspect_dies_alone() -> None:

@@ -4,11 +4,10 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 
 import pytest
 
-from bootstrap.alone import run_alone
+from bootstrap.alone import MOST, Suspects
 from engine.errors import TaskError
 from engine.model import Completed, Failed, Failure, Lost, Outcome, Result, TaskCall
 from engine.task_ports import Host
@@ -38,12 +37,19 @@ async def open_host() -> AsyncIterator[Host]:
     yield Host(lambda call, beat: _sleep(call, beat) if call.type == "sleep" else _run(call, beat), lambda kind: False)
 
 
+@pytest.fixture
+async def suspects() -> AsyncIterator[Suspects]:
+    suspects = Suspects(open_host)
+    yield suspects
+    await suspects.close()
+
+
 def call(kind: str, **fields: float) -> TaskCall:
     return TaskCall(1, "t", kind, {}, alone=True, **fields)  # type: ignore[arg-type]
 
 
-async def test_the_result_comes_back_from_another_process() -> None:
-    result = await run_alone(open_host, call("work"))
+async def test_the_result_comes_back_from_another_process(suspects: Suspects) -> None:
+    result = await suspects.run(call("work"))
     assert isinstance(result, Completed)
     assert result.output[:2] == ["t", False]
     assert result.output[2] != os.getpid()
@@ -57,19 +63,35 @@ async def test_the_result_comes_back_from_another_process() -> None:
         ("fail", Failed(Failure("refused", "no", "t"), retryable=False)),
     ],
 )
-async def test_its_end_is_told_as_it_was(kind: str, result: Result) -> None:
-    assert await run_alone(open_host, call(kind)) == result
+async def test_its_end_is_told_as_it_was(suspects: Suspects, kind: str, result: Result) -> None:
+    assert await suspects.run(call(kind)) == result
 
 
-async def test_it_watches_its_own_timeout() -> None:
-    result = await run_alone(open_host, call("sleep", timeout=0.1))
+async def test_it_watches_its_own_timeout(suspects: Suspects) -> None:
+    result = await suspects.run(call("sleep", timeout=0.1))
     assert isinstance(result, Failed)
     assert result.error.type == "timeout"
 
 
-async def test_attempts_run_suspects_apart_and_the_others_here() -> None:
+async def test_a_process_that_answered_well_gets_the_next_and_no_other_does(suspects: Suspects) -> None:
+    first, second = [await suspects.run(call("work")) for _ in range(2)]
+    assert isinstance(first, Completed)
+    assert first == second
+    assert isinstance(await suspects.run(call("fail")), Failed)
+    third = await suspects.run(call("work"))
+    assert isinstance(third, Completed)
+    assert third.output[2] != first.output[2]
+
+
+async def test_many_suspects_share_a_few_processes(suspects: Suspects) -> None:
+    results = await asyncio.gather(*(suspects.run(call("work")) for _ in range(40)))
+    assert len({result.output[2] for result in results if isinstance(result, Completed)}) <= MOST
+    assert len(results) == 40
+
+
+async def test_attempts_run_suspects_apart_and_the_others_here(suspects: Suspects) -> None:
     reports: list[Result] = []
-    host = Host(_run, lambda kind: False, partial(run_alone, open_host))
+    host = Host(_run, lambda kind: False, suspects.run)
     attempts = Attempts(host, lambda call, result, elapsed: reports.append(result), threads=1)
     suspect = call("die")
     attempts.submit([suspect, TaskCall(1, "t", "work", {})])
@@ -81,9 +103,9 @@ async def test_attempts_run_suspects_apart_and_the_others_here() -> None:
     await attempts.stop()
 
 
-async def test_a_cancelled_suspect_is_killed() -> None:
+async def test_a_cancelled_suspect_is_killed(suspects: Suspects) -> None:
     reports: list[Result] = []
-    host = Host(_run, lambda kind: False, partial(run_alone, open_host))
+    host = Host(_run, lambda kind: False, suspects.run)
     attempts = Attempts(host, lambda call, result, elapsed: reports.append(result), threads=1)
     suspect = call("sleep")
     attempts.submit([suspect])
