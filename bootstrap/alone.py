@@ -23,7 +23,7 @@ from engine.outcomes import portable
 from engine.task_ports import OpenHost
 from executors._attempts import Attempts, failed
 
-MOST = 8
+MOST = 4
 """Processes at once; more suspects wait."""
 IDLE_SECONDS = 5.0
 """How long a process waits for the next suspect."""

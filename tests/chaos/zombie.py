@@ -24,7 +24,7 @@ KNOCK = 0.02
 IN_HAND = "commit.before:stop"
 FIRST = 2
 """The commit that the first stop comes before; the one before makes the process an owner."""
-DRAIN = 30.0
+DRAIN = 90.0
 REFUSED = b"writes of a lost lease were refused"
 
 
@@ -45,7 +45,11 @@ async def _run(world: World, n: int, seed: int, outcome: Outcome) -> None:
     await asyncio.gather(engines[0].start(f"{IN_HAND}:{FIRST}"), engines[1].start())
     accepted: list[int] = []
     dice = random.Random(seed)
-    async with Client(engines, seed=seed) as both, Client(engines[:1]) as one, Client(engines[1:]) as other:
+    async with (
+        Client(engines, seed=seed, patience=DRAIN) as both,
+        Client(engines[:1], patience=DRAIN) as one,
+        Client(engines[1:], patience=DRAIN) as other,
+    ):
         tasks = [call(world.ledger.url, key, query="?delay=0.3") for key in ("first", "second", "third")]
         workflow = await both.define("steps", tasks)
         for number in range(n):
