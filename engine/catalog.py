@@ -1,81 +1,123 @@
-"""The node types of this process: what their configs look like, and how a call is run."""
+"""The node types of this process: their names, what their configs look like, and how a call is run."""
 
-import re
+import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
-from engine.documents import pointer
-from engine.errors import Fault, TaskError
-from engine.expressions.templates import has_template
-from engine.model import Outcome, TaskCall
+from engine.configs import ConfigShape
+from engine.errors import ConfigurationError, Fault, NodeTypeNotFound, TaskError
+from engine.graph import suggestion
+from engine.model import Outcome, Record, TaskCall
 from engine.task_ports import NodeContext, NodeHandler
 
-_PLACE = re.compile(r" - at `\$(.*)`$")
-_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
+
+class NodeType(Record, frozen=True, omit_defaults=False):
+    """What people are told of a node type. `schema` is the JSON Schema of its config, once rendered."""
+
+    type: str
+    major: int
+    description: str
+    aliases: tuple[str, ...]
+    spellings: dict[str, str]
+    blocking: bool
+    schema: dict[str, Any]
+
+
+class _Entry:
+    """A handler and its config."""
+
+    __slots__ = ("handler", "major", "shape", "spellings")
+
+    def __init__(self, handler: NodeHandler) -> None:
+        self.handler = handler
+        self.major: int = getattr(handler, "major", 1)
+        self.spellings: dict[str, str] = dict(getattr(handler, "spellings", {}))
+        msgspec.json.Decoder(handler.shape)  # one that cannot be decoded is found at start, not at the first run
+        self.shape = ConfigShape(handler.type, handler.shape, self.spellings)
 
 
 class Catalog:
-    """Handlers by type. Satisfies `engine.graph.NodeTypes`."""
+    """Handlers by type. Satisfies `engine.graph.NodeTypes`.
+
+    A type has other names (aliases) and versions: `type@2` is the second major, `type` the newest.
+    """
 
     def __init__(self, handlers: Iterable[NodeHandler], executors: Iterable[str]) -> None:
-        self._handlers = {handler.type: handler for handler in handlers}
-        for handler in self._handlers.values():
-            msgspec.json.Decoder(
-                handler.shape
-            )  # a shape that cannot be decoded is found at start, not at the first run
-        self._fields = {t: msgspec.structs.fields(h.shape) for t, h in self._handlers.items()}
+        self._entries: dict[str, _Entry] = {}
+        self._names: dict[str, str] = {}
+        for entry in sorted(map(_Entry, handlers), key=lambda entry: entry.major):
+            self._add(entry)
         self._executors = tuple(executors)
 
+    def _add(self, entry: _Entry) -> None:
+        kind = entry.handler.type
+        pinned = f"{kind}@{entry.major}"
+        if pinned in self._entries:
+            raise ConfigurationError(f"two files in nodes/ are the node type {pinned}")
+        self._entries[pinned] = self._entries[kind] = entry
+        for name in (kind, *getattr(entry.handler, "aliases", ())):
+            if self._names.setdefault(name, kind) != kind:
+                raise ConfigurationError(f"the node types {kind} and {self._names[name]} are both called {name}")
+
     def types(self) -> Iterable[str]:
-        return self._handlers.keys()
+        """Without aliases and pinned names."""
+        return [name for name in self._entries if "@" not in name]
 
     def executors(self) -> Iterable[str]:
         return self._executors
 
+    def resolve(self, type: str) -> str | None:  # noqa: A002
+        """The name under which `type` is stored; None if there is no such type."""
+        name, pin, major = type.partition("@")
+        resolved = self._names.get(name, name) + pin + major
+        return resolved if resolved in self._entries else None
+
+    def describe(self, type: str) -> NodeType:  # noqa: A002
+        """Raises `NodeTypeNotFound`."""
+        entry = self._find(type)
+        if entry is None:
+            raise NodeTypeNotFound(f"there is no node type {type!r:.100}{suggestion(type, self.types())}")
+        handler = entry.handler
+        texts = (inspect.getdoc(one.__class__ if one is handler else one) for one in (handler, handler.shape))
+        return NodeType(
+            handler.type,
+            entry.major,
+            "\n\n".join(text for text in texts if text),
+            tuple(getattr(handler, "aliases", ())),
+            entry.spellings,
+            handler.blocking,
+            entry.shape.schema(),
+        )
+
     def is_blocking(self, type: str) -> bool:  # noqa: A002
         """Whether the handler of `type` must run in a thread; False for a type that this process does not have."""
-        handler = self._handlers.get(type)
-        return handler is not None and handler.blocking
+        entry = self._find(type)
+        return entry is not None and entry.handler.blocking
+
+    def canonical(self, type: str, config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:  # noqa: A002
+        """A type and its config as they are stored: the same for every spelling. An unknown type stays as it is."""
+        entry = self._find(type)
+        if entry is None:
+            return type, dict(config)
+        return self.resolve(type) or type, entry.shape.canonical(config)
 
     def config_faults(self, type: str, config: Mapping[str, Any], where: str) -> list[Fault]:  # noqa: A002
         """What is wrong with a config before it is rendered; values with templates are left to the run."""
-        fields = {field.encode_name: field for field in self._fields[type]}
-        faults = [
-            Fault(f"{name!r} is required by {type}", where + pointer(name), "required")
-            for name, field in fields.items()
-            if field.required and name not in config
-        ]
-        closed = self._handlers[type].shape.__struct_config__.forbid_unknown_fields
-        for name, value in config.items():
-            if name not in fields:
-                if closed:
-                    message = f"{type} has no field {name!r}; it has {', '.join(sorted(fields))}"
-                    faults.append(Fault(message, where + pointer(name), "unknown_field"))
-            elif not has_template(value):
-                faults.extend(_fault(value, fields[name].type, where + pointer(name)))
-        return faults
+        entry = self._find(type)
+        return entry.shape.faults(config, where) if entry is not None else []
 
     def run(self, call: TaskCall, beat: Callable[[], None], context: NodeContext) -> Outcome | Awaitable[Outcome]:
         """One attempt. Raises `TaskError` when the rendered config does not fit."""
-        handler = self._handlers.get(call.type)
-        if handler is None:
+        entry = self._find(call.type)
+        if entry is None:
             raise TaskError(f"this process has no node type {call.type!r}", type="unknown_node_type", retryable=False)
         try:
-            config = msgspec.convert(call.config, handler.shape)
+            config = msgspec.convert(call.config, entry.handler.shape)
         except msgspec.ValidationError as error:
             raise TaskError(f"config: {error}", type="invalid_config", retryable=False) from None
-        return handler.run(call, config, context.beating(beat))
+        return entry.handler.run(call, config, context.beating(beat))
 
-
-def _fault(value: Any, kind: Any, where: str) -> list[Fault]:
-    try:
-        msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        text = str(error)
-        place = _PLACE.search(text)
-        steps = [name or index for name, index in _STEP.findall(place.group(1))] if place else []
-        name = where.rpartition("/")[2]
-        return [Fault(f"{name}: {_PLACE.sub('', text)}", where + pointer(*steps), "invalid_config")]
-    return []
+    def _find(self, type: str) -> _Entry | None:  # noqa: A002
+        return self._entries.get(type) or self._entries.get(self.resolve(type) or "")

@@ -14,7 +14,7 @@ from msgspec import structs
 from engine import limits
 from engine.documents import pointer
 from engine.errors import Fault, Invalid, InvalidWorkflow, TaskNotFound
-from engine.graph import NodeTypes, check, compile_definition
+from engine.graph import NodeTypes, check, compile_definition, stored
 from engine.library import Entry, Library
 from engine.model import DEFAULT_NAMESPACE, DraftTask, Workflow
 from engine.ports import Compiled, Definition, Dialect, NewTask, NewWorkflow, ResponseCache, Store, TaskEdit
@@ -151,7 +151,7 @@ class Drafts:
         return definition
 
     def _compile(self, draft: Workflow) -> Compiled:
-        return compile_definition(self._define(draft))
+        return compile_definition(stored(self._define(draft), self._nodes))
 
     async def current(self, ref: Ref) -> tuple[int, Entry]:
         """The workflow's id and the version its draft stands for, made if it is new."""

@@ -9,7 +9,8 @@
     ├── NotFound                no such thing, or not yours
     │   ├── WorkflowNotFound
     │   ├── TaskNotFound
-    │   └── ExecutionNotFound
+    │   ├── ExecutionNotFound
+    │   └── NodeTypeNotFound
     ├── Conflict                the thing is not in a state that allows it
     │   ├── KeyTaken
     │   └── AlreadyEnded
@@ -113,6 +114,12 @@ class ExecutionNotFound(NotFound):
     """There is no such execution; list them with GET /executions."""
 
     code = "execution_not_found"
+
+
+class NodeTypeNotFound(NotFound):
+    """There is no such node type; list them with GET /nodes."""
+
+    code = "node_type_not_found"
 
 
 class Conflict(MillraceError):

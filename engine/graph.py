@@ -140,6 +140,10 @@ class NodeTypes(Protocol):
 
     def types(self) -> Iterable[str]: ...
 
+    def resolve(self, type: str) -> str | None: ...  # noqa: A002
+
+    def canonical(self, type: str, config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]: ...  # noqa: A002
+
     def executors(self) -> Iterable[str]: ...
 
 
@@ -190,7 +194,7 @@ def _check_task(task: Task, definition: Definition, nodes: NodeTypes) -> list[Fa
     where = definition.pointers.get(task.key, "")
     field = f"{where}/{definition.config_field}"
     faults: list[Fault] = []
-    if task.type not in nodes.types():
+    if nodes.resolve(task.type) is None:
         message = f"unknown node type {task.type!r:.100}{suggestion(task.type, nodes.types())}"
         faults.append(Fault(message, f"{where}/type", "unknown_node_type"))
     else:
@@ -267,6 +271,15 @@ def _check_references(definition: Definition, references: References) -> list[Fa
                 message = f"a template refers to {key!r}, which need not have ended by then; add depends_on: [{key!r}]"
                 faults.append(Fault(message, pointer_of(place_of), "template_not_ancestor"))
     return faults
+
+
+def stored(definition: Definition, nodes: NodeTypes) -> Definition:
+    """The same in the one spelling that is stored: types and fields of configs under their own names."""
+    tasks = []
+    for task in definition.graph.tasks:
+        kind, config = nodes.canonical(task.type, task.config)
+        tasks.append(msgspec.structs.replace(task, type=kind, config=config))
+    return msgspec.structs.replace(definition, graph=msgspec.structs.replace(definition.graph, tasks=tuple(tasks)))
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

@@ -5,14 +5,27 @@ Each is one file in its room that satisfies one small port.
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
 
 import msgspec
 
 from engine.model import Outcome, Result, TaskCall
 
 Shape = type[msgspec.Struct]
-"""A struct class: the fields of a config with their types and bounds."""
+"""A struct class: the fields of a config with their types and bounds. Its docstring is shown to people."""
+
+Verbatim = Annotated[str, msgspec.Meta(extra={"verbatim": True}, description="Taken as it is written: no templates.")]
+"""Text that is a program (code, SQL): a template in it would let data become program, so it is refused at save."""
+
+Condition = Annotated[
+    bool,
+    msgspec.Meta(
+        extra={"condition": True},
+        description="true, false, JSONLogic, or an expression such as {{input.total}} > 10.",
+        extra_json_schema={"type": ["boolean", "object", "string"]},
+    ),
+]
+"""Evaluated by the engine, which has what it refers to; a node gets true or false."""
 
 
 class NodeContext(NamedTuple):
@@ -27,13 +40,15 @@ class NodeContext(NamedTuple):
 
     def beating(self, beat: Callable[[], None]) -> "NodeContext":
         """The same world for one attempt."""
-        return NodeContext(self.http, self.log, beat)
+        return self._replace(heartbeat=beat)
 
 
 class NodeHandler(Protocol):
-    """WHAT a task does. One file in `nodes/` with a module-level `handler`.
+    """WHAT a task does. One file in `nodes/` with a module-level `handler`, whose docstring is shown to people.
 
-    `shape` is what the rendered config is converted to; its constraints give the faults at save.
+    `shape` is what the rendered config is converted to; its constraints give the faults at save. A handler may have
+    `aliases` (other names of its type), `spellings` (other names of its fields, to the fields; camelCase is known
+    without them) and `major` (1 if it has none: what `type@major` pins).
     `run` answers an outcome at once (light work only), or an awaitable of one; with `blocking = True` it is
     called in a thread. It raises `TaskError` for a failure; any other exception is a retryable failure.
     """

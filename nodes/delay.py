@@ -6,7 +6,7 @@ import msgspec
 
 from engine import limits
 from engine.clock import parse_rfc3339
-from engine.errors import Invalid, TaskError
+from engine.errors import Invalid
 from engine.model import Outcome, Sleep, TaskCall
 from engine.task_ports import NodeContext, Shape
 
@@ -20,6 +20,12 @@ class Config(msgspec.Struct, forbid_unknown_fields=True):
     ms: Annotated[float, msgspec.Meta(ge=0, le=limits.DURATION * 1000)] | None = None
     until: str | None = None
 
+    def __post_init__(self) -> None:
+        if sum(value is not None for value in (self.duration_seconds, self.ms, self.until)) != 1:
+            raise ValueError("a delay has exactly one of duration_seconds, ms, until")
+        if self.until is not None:
+            _moment(self.until)
+
 
 class Delay:
     """Sleeps by the database's clock; never early."""
@@ -29,10 +35,6 @@ class Delay:
     blocking: ClassVar[bool] = False
 
     def run(self, call: TaskCall, config: Config, context: NodeContext) -> Outcome:
-        given = [value for value in (config.duration_seconds, config.ms, config.until) if value is not None]
-        if len(given) != 1:
-            message = "a delay has exactly one of duration_seconds, ms, until"
-            raise TaskError(message, type="invalid_config", retryable=False)
         if config.until is not None:
             return Sleep(until=_moment(config.until))
         return Sleep(
@@ -44,7 +46,7 @@ def _moment(until: str) -> float:
     try:
         return parse_rfc3339(until)
     except Invalid as error:
-        raise TaskError(error.message, type="invalid_config", retryable=False) from None
+        raise ValueError(f"until: {error.message}") from None
 
 
 handler = Delay()

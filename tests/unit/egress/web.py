@@ -18,6 +18,10 @@ class Site:
         self.port = 0
         self.target = ""
         self.status = 302
+        self.statuses: list[int] = []
+        """Answered first, one by one."""
+        self.reached = asyncio.Event()
+        """Somebody asked for what is slow."""
 
     def url(self, path: str = "/", host: str = "127.0.0.1") -> str:
         return f"http://{host}:{self.port}{path}"
@@ -25,12 +29,15 @@ class Site:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.asked.append((request.method, request.path_qs, CIMultiDict(request.headers)))
         self.bodies.append(await request.read())
+        if self.statuses:
+            return web.Response(status=self.statuses.pop(0))
         match request.path:
             case "/hop":
                 return web.Response(status=self.status, headers={"Location": self.target})
             case "/loop":
                 return web.Response(status=302, headers={"Location": "/loop"})
             case "/slow":
+                self.reached.set()
                 await asyncio.sleep(30)
             case "/bomb":
                 return web.Response(body=_bomb(), headers={"Content-Encoding": "gzip"})

@@ -25,6 +25,12 @@ class Nodes:
     def types(self) -> Iterable[str]:
         return ("noop", "http_request")
 
+    def resolve(self, type: str) -> str | None:  # noqa: A002
+        return type if type in self.types() else None
+
+    def canonical(self, type: str, config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:  # noqa: A002
+        return type, dict(config)
+
     def executors(self) -> Iterable[str]:
         return ("asyncio",)
 

@@ -1,128 +1,15 @@
-"""The nodes of the first release, run as the engine runs them: through the catalog, with a rendered config."""
+"""`http_request` against real servers of this machine."""
 
-import inspect
-from collections.abc import AsyncIterator
+import base64
 from typing import Any
 
 import pytest
 
-from egress.client import HttpClient
-from engine import limits, registry
-from engine.catalog import Catalog
 from engine.errors import TaskError
-from engine.model import Completed, Outcome, Sleep, TaskCall
-from engine.task_ports import NodeContext, NodeHandler
-from tests.unit.egress.web import Site, raw, site
-
-HANDLERS: list[NodeHandler] = registry.scan("nodes", "handler")
-CATALOG = Catalog(HANDLERS, ["asyncio"])
-
-
-@pytest.fixture
-async def context() -> AsyncIterator[NodeContext]:
-    async with HttpClient(allow_private=True) as client:
-        yield NodeContext(client, None)
-
-
-@pytest.fixture
-async def here() -> AsyncIterator[Site]:
-    async with site() as here:
-        yield here
-
-
-async def run(kind: str, config: dict[str, Any], context: NodeContext | None = None) -> Outcome:
-    call = TaskCall(7, "a", kind, config, idempotency_key="7/a/")
-    outcome = CATALOG.run(call, lambda: None, context or NodeContext(None, None))
-    if inspect.isawaitable(outcome):
-        return await outcome
-    assert isinstance(outcome, Completed | Sleep)
-    return outcome
-
-
-async def failure(kind: str, config: dict[str, Any], context: NodeContext | None = None) -> TaskError:
-    with pytest.raises(TaskError) as caught:
-        await run(kind, config, context)
-    return caught.value
-
-
-def faults(kind: str, config: dict[str, Any]) -> list[str]:
-    return [fault.pointer for fault in CATALOG.config_faults(kind, config, "/config")]
-
-
-def test_the_room_holds_what_was_promised() -> None:
-    assert {"noop", "set", "delay", "http_request"} <= set(CATALOG.types())
-    assert all(handler.shape.__struct_fields__ is not None for handler in HANDLERS)
-
-
-# --- noop and set ---
-
-
-@pytest.mark.parametrize("config", [{}, {"x": [1, {"y": None}]}, {"duration": 0, "x": 1}, {"duration": 0.001, "x": 1}])
-async def test_noop_returns_its_parameters(config: dict[str, Any]) -> None:
-    assert await run("noop", config) == Completed(config)
-
-
-@pytest.mark.parametrize("duration", [-1, "1", True, None, [], 1e12])
-async def test_noop_refuses_a_bad_duration_at_save_and_at_run(duration: Any) -> None:
-    assert faults("noop", {"duration": duration}) == ["/config/duration"]
-    error = await failure("noop", {"duration": duration})
-    assert (error.type, error.retryable) == ("invalid_config", False)
-
-
-def test_a_template_is_left_to_the_run() -> None:
-    assert faults("noop", {"duration": "{{input.seconds}}"}) == []
-
-
-async def test_set_names_values() -> None:
-    config = {"a": [1], "b": {"c": None}, "duration": "any"}
-    assert await run("set", config) == Completed(config)
-    assert faults("set", config) == []
-
-
-# --- delay ---
-
-
-@pytest.mark.parametrize(
-    ("config", "outcome"),
-    [
-        ({"duration_seconds": 2}, Sleep(2.0)),
-        ({"duration_seconds": 0}, Sleep(0.0)),
-        ({"ms": 1500}, Sleep(1.5)),
-        ({"ms": 0}, Sleep(0.0)),
-        ({"until": "2026-11-21T00:00:00Z"}, Sleep(until=1_795_219_200.0)),
-        ({"until": "2026-11-21T01:00:00+01:00"}, Sleep(until=1_795_219_200.0)),
-        ({"duration_seconds": 2, "ms": None}, Sleep(2.0)),
-    ],
-)
-async def test_delay_sleeps(config: dict[str, Any], outcome: Sleep) -> None:
-    assert await run("delay", config) == outcome
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        {},
-        {"duration_seconds": 1, "ms": 1},
-        {"duration_seconds": 1, "until": "2026-11-21T00:00:00Z"},
-        {"until": "tomorrow"},
-        {"until": "2026-11-21T00:00:00"},
-        {"until": 5},
-        {"ms": -1},
-        {"duration_seconds": limits.DURATION + 1},
-        {"seconds": 1},
-    ],
-)
-async def test_delay_refuses_anything_else(config: dict[str, Any]) -> None:
-    error = await failure("delay", config)
-    assert (error.type, error.retryable) == ("invalid_config", False)
-
-
-def test_delay_tells_at_save_what_it_can() -> None:
-    assert faults("delay", {"seconds": 1}) == ["/config/seconds"]
-    assert faults("delay", {"ms": "1"}) == ["/config/ms"]
-
-
-# --- http_request ---
+from engine.model import Completed, Failed, Outcome
+from engine.task_ports import NodeContext
+from tests.unit.egress.web import Site, raw
+from tests.unit.nodes.harness import failure, faults, run, runner, timed_out
 
 
 async def test_http_request_sends_json_and_the_idempotency_key(context: NodeContext, here: Site) -> None:
@@ -244,10 +131,79 @@ def test_http_request_tells_its_faults_at_save(config: dict[str, Any], where: li
     assert faults("http_request", config) == where
 
 
-# --- the catalog ---
+@pytest.mark.parametrize("kind", ["http_call", "http", "http_request@1", "http@1"])
+async def test_http_request_has_other_names(context: NodeContext, here: Site, kind: str) -> None:
+    outcome = await run(kind, {"url": here.url()}, context)
+    assert isinstance(outcome, Completed)
 
 
-async def test_a_type_that_is_not_here_is_a_final_failure_and_does_not_block() -> None:
-    assert not CATALOG.is_blocking("of_another_release")
-    error = await failure("of_another_release", {})
-    assert (error.type, error.retryable) == ("unknown_node_type", False)
+@pytest.mark.parametrize(
+    ("auth", "header"),
+    [
+        (
+            {"type": "basic", "username": "ana", "password": "p:w é"},
+            "Basic " + base64.b64encode("ana:p:w é".encode()).decode(),
+        ),
+        ({"type": "bearer", "token": "t0k"}, "Bearer t0k"),
+    ],
+)
+async def test_http_request_authenticates(context: NodeContext, here: Site, auth: dict[str, str], header: str) -> None:
+    await run("http_request", {"url": here.url(), "auth": auth}, context)
+    assert here.asked[0][2].getall("Authorization") == [header]
+
+
+async def test_a_redirect_to_another_place_does_not_get_the_credentials(context: NodeContext, here: Site) -> None:
+    here.target = here.url("/", host="127.0.0.2").replace("127.0.0.2", "localhost")
+    auth = {"type": "bearer", "token": "t0k"}
+    await run("http_request", {"url": here.url("/hop"), "auth": auth}, context)
+    assert [("Authorization" in headers) for _, _, headers in here.asked] == [True, False]
+
+
+async def test_http_request_sends_a_form(context: NodeContext, here: Site) -> None:
+    form = {"a": "x & y", "n": 1, "none": None, "yes": True}
+    await run("http_request", {"url": here.url(), "method": "POST", "form": form}, context)
+    assert here.bodies == [b"a=x+%26+y&n=1&yes=true"]
+    assert here.asked[0][2]["Content-Type"] == "application/x-www-form-urlencoded"
+
+
+@pytest.mark.parametrize(
+    ("config", "where"),
+    [
+        ({"body": 1, "form": {}}, ["/config"]),
+        ({"auth": {"type": "bearer", "token": "x"}, "headers": {"AUTHORIZATION": "y"}}, ["/config"]),
+        ({"auth": {"type": "oath"}}, ["/config/auth/type"]),
+        ({"auth": {"type": "bearer"}}, ["/config/auth"]),
+        ({"form": {"a": {}}}, ["/config/form"]),
+        ({"payload": 1, "body": 2}, ["/config/payload"]),
+    ],
+)
+def test_http_request_tells_at_save_what_does_not_go_together(config: dict[str, Any], where: list[str]) -> None:
+    assert faults("http_request", {"url": "http://x", **config}) == where
+
+
+async def test_a_colon_in_a_user_name_is_refused(context: NodeContext, here: Site) -> None:
+    auth = {"type": "basic", "username": "a:b"}
+    assert (await failure("http_request", {"url": here.url(), "auth": auth}, context)).type == "invalid_config"
+
+
+async def test_http_request_times_out(context: NodeContext, here: Site) -> None:
+    await timed_out(context, "http_request", {"url": here.url("/slow")})
+    error = await failure("http_request", {"url": here.url("/slow"), "timeout": 0.1}, context)
+    assert (error.type, error.retryable) == ("timeout", True)
+
+
+async def test_http_request_can_be_cancelled(context: NodeContext, here: Site) -> None:
+    async with runner(context) as attempts:
+        await attempts.cancelled("http_request", {"url": here.url("/slow")}, here.reached)
+
+
+async def test_http_request_can_be_tried_again(context: NodeContext, here: Site) -> None:
+    here.statuses = [503]
+    async with runner(context) as attempts:
+        first = await attempts.result("http_request", {"url": here.url()})
+        second = await attempts.result("http_request", {"url": here.url()}, attempt=2)
+    assert isinstance(first, Failed)
+    assert first.retryable
+    assert isinstance(second, Completed)
+    keys = {headers["Idempotency-Key"] for _, _, headers in here.asked}
+    assert keys == {"7/a/"}

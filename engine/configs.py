@@ -1,0 +1,127 @@
+"""How the config of a node type is written: its fields, their other spellings, and what is wrong with one.
+
+The stored form of a config has one spelling, so that the same meaning has the same digest.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import inspect
+
+from engine.documents import pointer
+from engine.errors import Fault
+from engine.expressions.templates import has_template
+from engine.task_ports import Shape
+
+Place = tuple[str, ...]
+"""Steps into a config; `*` is every item."""
+
+_PLACE = re.compile(r" - at `\$(.*)`$")
+_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]|\[\.\.\.\]")
+
+
+class ConfigShape:
+    """What is known of the configs of one node type."""
+
+    def __init__(self, type: str, shape: Shape, spellings: Mapping[str, str]) -> None:  # noqa: A002
+        self.shape = shape
+        self.verbatim = tuple(_marked(inspect.type_info(shape), "verbatim", ()))
+        self._type = type
+        self._fields = {field.encode_name: field for field in msgspec.structs.fields(shape)}
+        self._closed = shape.__struct_config__.forbid_unknown_fields
+        self._spellings = {_camel(name): name for name in self._fields if "_" in name} | dict(spellings)
+
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema (2020-12) of a rendered config."""
+        return msgspec.json.schema(self.shape)
+
+    def canonical(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """`config` with each field under its own name."""
+        return {name: config[spelled] for name, spelled in self._written(config).items()}
+
+    def faults(self, config: Mapping[str, Any], where: str) -> list[Fault]:
+        """What is wrong with a config as it was written; values with templates are left to the run."""
+        written = self._written(config)
+        faults = [
+            Fault(f"{name!r} is required by {self._type}", where + pointer(name), "required")
+            for name, field in self._fields.items()
+            if field.required and name not in written
+        ]
+        for name, spelled in written.items():
+            if name in self._fields:
+                faults.extend(self._field_faults(name, config[spelled], where + pointer(spelled)))
+            elif self._closed:
+                message = f"{self._type} has no field {name!r}; it has {', '.join(sorted(self._fields))}"
+                faults.append(Fault(message, where + pointer(spelled), "unknown_field"))
+        if not faults and not has_template(dict(config)):
+            faults.extend(_faults(self.canonical(config), self.shape, where))
+        return faults
+
+    def _written(self, config: Mapping[str, Any]) -> dict[str, str]:
+        """Fields, and how each was spelled. What means a field that is there already stays what it is: a fault."""
+        written = {name: name for name in config if name in self._fields}
+        for name in config:
+            if name not in self._fields:
+                meant = self._spellings.get(name, name)
+                written[name if meant in written else meant] = name
+        return written
+
+    def _field_faults(self, name: str, value: Any, where: str) -> list[Fault]:
+        if not has_template(value):
+            return _faults(value, self._fields[name].type, where)
+        texts = (found for place in self.verbatim if place[0] == name for found in _values(value, place[1:], where))
+        message = f"{name} is taken as it is written and cannot have templates; pass values beside it"
+        return [Fault(message, at, "template_not_allowed") for at, text in texts if has_template(text)]
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+def _marked(kind: inspect.Type, mark: str, place: Place) -> Iterator[Place]:
+    """The places whose type has `mark` in its `extra`."""
+    match kind:
+        case inspect.Metadata(type=inner, extra=extra):
+            if extra and extra.get(mark):
+                yield place
+            yield from _marked(inner, mark, place)
+        case inspect.StructType(fields=fields):
+            for field in fields:
+                yield from _marked(field.type, mark, (*place, field.encode_name))
+        case inspect.UnionType(types=types):
+            for one in types:
+                yield from _marked(one, mark, place)
+        case inspect.ListType(item_type=item) | inspect.VarTupleType(item_type=item):
+            yield from _marked(item, mark, (*place, "*"))
+        case inspect.DictType(value_type=value):
+            yield from _marked(value, mark, (*place, "*"))
+        case _:
+            pass
+
+
+def _values(value: Any, place: Place, where: str) -> Iterator[tuple[str, Any]]:
+    """What stands at `place` in a value, each with its pointer."""
+    if not place:
+        yield where, value
+    elif isinstance(value, dict):
+        for key, child in value.items():
+            if place[0] in (key, "*"):
+                yield from _values(child, place[1:], where + pointer(key))
+    elif isinstance(value, list) and place[0] == "*":
+        for index, child in enumerate(value):
+            yield from _values(child, place[1:], where + pointer(index))
+
+
+def _faults(value: Any, kind: Any, where: str) -> list[Fault]:
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        text = str(error)
+        place = _PLACE.search(text)
+        steps = [name or index for name, index in _STEP.findall(place.group(1)) if name or index] if place else []
+        name = where.rpartition("/")[2]
+        return [Fault(f"{name}: {_PLACE.sub('', text)}", where + pointer(*steps), "invalid_config")]
+    return []

@@ -1,0 +1,21 @@
+"""The world that nodes of these tests may use: the guarded client, and servers of this machine."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from egress.client import HttpClient
+from engine.task_ports import NodeContext
+from tests.unit.egress.web import Site, site
+
+
+@pytest.fixture
+async def context() -> AsyncIterator[NodeContext]:
+    async with HttpClient(allow_private=True) as client:
+        yield NodeContext(client, None)
+
+
+@pytest.fixture
+async def here() -> AsyncIterator[Site]:
+    async with site() as here:
+        yield here
