@@ -5,9 +5,10 @@ from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from engine.errors import ConfigurationError
+from engine.documents import decode_json
+from engine.errors import ConfigurationError, Invalid
 
 
 def _is_url(value: str) -> str:
@@ -93,6 +94,9 @@ class Settings(BaseSettings):
     egress_allow_private: bool = True
     """Whether tasks may call loopback and private addresses. Set false when strangers may define workflows."""
 
+    connections: Annotated[dict[str, dict[str, Any]], NoDecode, Field(repr=False)] = {}
+    """Servers that workflows may use by name, as JSON: `{"crm": {"kind": "sql", "url": "…"}}`; see docs/nodes.md."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least important lines that are still written."""
     log_format: Literal["console", "json"] = "console"
@@ -111,6 +115,16 @@ class Settings(BaseSettings):
             return values
         password = f":{quote(str(values['redis_password']), safe='')}@" if values.get("redis_password") else ""
         return {**values, "redis_url": f"redis://{password}{host}:{values.get('redis_port', 6379)}/0"}
+
+    @field_validator("connections", mode="before")
+    @classmethod
+    def _from_json(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return decode_json(value.encode())
+        except Invalid as error:
+            raise ValueError(f"must be JSON: {error.message}") from None
 
     @field_validator("engine", "cache", "publish", "log_level", "log_format", mode="before")
     @classmethod

@@ -11,6 +11,7 @@ from bootstrap.settings import Settings, load_settings
 from egress.client import HttpClient
 from engine import registry
 from engine.catalog import Catalog
+from engine.connections import Connections
 from engine.task_ports import Host, NodeContext
 
 
@@ -33,8 +34,9 @@ async def open_host() -> AsyncIterator[Host]:
 @asynccontextmanager
 async def host(settings: Settings, nodes: Catalog) -> AsyncIterator[Host]:
     """Runs calls of `nodes` with a context of this process."""
+    connections = Connections(settings.connections, nodes.connection_kinds())
     async with HttpClient(allow_private=settings.egress_allow_private) as http:
-        context = NodeContext(http, structlog.get_logger("node"))
+        context = NodeContext(http, structlog.get_logger("node"), connections)
         suspects = Suspects(open_host)
         try:
             yield Host(partial(nodes.run, context=context), nodes.is_blocking, suspects.run)

@@ -10,7 +10,7 @@ from engine.configs import ConfigShape
 from engine.errors import ConfigurationError, Fault, NodeTypeNotFound, TaskError
 from engine.graph import suggestion
 from engine.model import Outcome, Record, TaskCall
-from engine.task_ports import NodeContext, NodeHandler
+from engine.task_ports import NodeContext, NodeHandler, Shape
 
 
 class NodeType(Record, frozen=True, omit_defaults=False):
@@ -73,6 +73,10 @@ class Catalog:
         name, pin, major = type.partition("@")
         resolved = self._names.get(name, name) + pin + major
         return resolved if resolved in self._entries else None
+
+    def connection_kinds(self) -> dict[str, Shape]:
+        """What the settings of named servers look like, by kind."""
+        return {k: shape for e in self._entries.values() for k, shape in getattr(e.handler, "connections", {}).items()}
 
     def describe(self, type: str) -> NodeType:  # noqa: A002
         """Raises `NodeTypeNotFound`."""

@@ -35,6 +35,8 @@ class NodeContext(NamedTuple):
     """The guarded client (`egress.client.HttpClient`)."""
     log: Any
     """A structlog logger."""
+    connections: Any = None
+    """The servers that workflows may name (`engine.connections.Connections`)."""
     heartbeat: Callable[[], None] = lambda: None
     """Says that this attempt is alive, for its `heartbeat_timeout`; cheap, from any thread."""
 
@@ -48,7 +50,8 @@ class NodeHandler(Protocol):
 
     `shape` is what the rendered config is converted to; its constraints give the faults at save. A handler may have
     `aliases` (other names of its type), `spellings` (other names of its fields, to the fields; camelCase is known
-    without them) and `major` (1 if it has none: what `type@major` pins).
+    without them), `major` (1 if it has none: what `type@major` pins) and `connections` (the kinds of named servers
+    that it uses, each with the shape of its settings).
     `run` answers an outcome at once (light work only), or an awaitable of one; with `blocking = True` it is
     called in a thread. It raises `TaskError` for a failure; any other exception is a retryable failure.
     """

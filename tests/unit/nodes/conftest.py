@@ -3,8 +3,10 @@
 from collections.abc import AsyncIterator
 
 import pytest
+import structlog
 
 from egress.client import HttpClient
+from engine.connections import Connections
 from engine.task_ports import NodeContext
 from tests.unit.egress.web import Site, site
 
@@ -12,7 +14,7 @@ from tests.unit.egress.web import Site, site
 @pytest.fixture
 async def context() -> AsyncIterator[NodeContext]:
     async with HttpClient(allow_private=True) as client:
-        yield NodeContext(client, None)
+        yield NodeContext(client, structlog.get_logger(), Connections({}, {}))
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 
 from engine import registry
 from engine.catalog import Catalog
+from engine.connections import Connections
 from engine.errors import TaskError
 from engine.model import AwaitSignal, Completed, Failed, Outcome, Result, Sleep, TaskCall
 from engine.task_ports import Host, NodeContext, NodeHandler
@@ -21,6 +22,8 @@ CATALOG = Catalog(HANDLERS, ["asyncio"])
 
 
 def call_of(kind: str, config: dict[str, Any], **more: Any) -> TaskCall:
+    """As it comes from a stored graph."""
+    kind, config = CATALOG.canonical(kind, config)
     return TaskCall(7, "a", kind, config, idempotency_key="7/a/", **more)
 
 
@@ -44,6 +47,11 @@ async def failure(kind: str, config: dict[str, Any], context: NodeContext | None
     with pytest.raises(TaskError) as caught:
         await run(kind, config, context)
     return caught.value
+
+
+def connected(context: NodeContext, **settings: dict[str, Any]) -> NodeContext:
+    """The same world with named servers."""
+    return context._replace(connections=Connections(settings, CATALOG.connection_kinds()))
 
 
 def faults(kind: str, config: dict[str, Any]) -> list[str]:
