@@ -96,6 +96,8 @@ class Settings(BaseSettings):
 
     connections: Annotated[dict[str, dict[str, Any]], NoDecode, Field(repr=False)] = {}
     """Servers that workflows may use by name, as JSON: `{"crm": {"kind": "sql", "url": "…"}}`; see docs/nodes.md."""
+    code_runner: str = "monty"
+    """Where `code` tasks run: `monty` (a sandbox), or `subprocess` (all of Python, for code that you trust)."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least important lines that are still written."""

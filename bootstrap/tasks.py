@@ -1,8 +1,10 @@
 """Running tasks, in an engine or in a worker that has no database: node types, and what they may use of the world."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from threading import Lock
+from typing import Any
 
 import structlog
 
@@ -12,7 +14,27 @@ from egress.client import HttpClient
 from engine import registry
 from engine.catalog import Catalog
 from engine.connections import Connections
+from engine.errors import ConfigurationError
 from engine.task_ports import Host, NodeContext
+
+
+class Lazily:
+    """A service that is made when it is first used: a process that never uses it never imports it."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._made: Any = None
+        self._lock = Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        with self._lock:
+            if self._made is None:
+                self._made = self._make()
+        return getattr(self._made, name)
+
+    async def close(self) -> None:
+        if self._made is not None:
+            await self._made.close()
 
 
 def catalog(settings: Settings) -> Catalog:
@@ -34,9 +56,15 @@ async def open_host() -> AsyncIterator[Host]:
 @asynccontextmanager
 async def host(settings: Settings, nodes: Catalog) -> AsyncIterator[Host]:
     """Runs calls of `nodes` with a context of this process."""
+    if f"{settings.code_runner}_runner" not in registry.names("sandbox"):
+        raise ConfigurationError(f"CODE_RUNNER: there is no sandbox/{settings.code_runner}_runner.py")
     connections = Connections(settings.connections, nodes.connection_kinds())
-    async with HttpClient(allow_private=settings.egress_allow_private) as http:
-        context = NodeContext(http, structlog.get_logger("node"), connections)
+    async with HttpClient(allow_private=settings.egress_allow_private) as http, AsyncExitStack() as stack:
+        code = Lazily(partial(_open, "sandbox", f"{settings.code_runner}_runner", "open_runner"))
+        stack.push_async_callback(code.close)
+        context = NodeContext(http, structlog.get_logger("node"), connections, code)
+def _open(room: str, module: str, attribute: str, *arguments: Any) -> Any:
+    return registry.load(room, module, attribute)(*arguments)
         suspects = Suspects(open_host)
         try:
             yield Host(partial(nodes.run, context=context), nodes.is_blocking, suspects.run)

@@ -3,7 +3,7 @@
 Each is one file in its room that satisfies one small port.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
 
@@ -28,6 +28,34 @@ Condition = Annotated[
 """Evaluated by the engine, which has what it refers to; a node gets true or false."""
 
 
+class CodeLimits(NamedTuple):
+    """Seconds, and bytes of memory."""
+
+    seconds: float
+    memory: int
+
+
+class Ran(NamedTuple):
+    """What code came to, and what it printed."""
+
+    value: Any
+    printed: str
+
+
+class CodeRunner(Protocol):
+    """Runs other people's Python. One file in `sandbox/` with a module-level `open_runner() -> CodeRunner`."""
+
+    async def run(self, code: str, inputs: Mapping[str, Any], limits: CodeLimits) -> Ran:
+        """Runs `code`, then its `process(**inputs)`; a cancelled call leaves nothing running.
+
+        Raises `TaskError`: `code_error` for what the code raises, `timeout`, `code_memory`, `code_crashed`,
+        `bad_output`, and `invalid_code` or `code_not_supported`, which say where the language of the sandbox ends.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
 class NodeContext(NamedTuple):
     """What a node may use of the world; built by bootstrap in every process, workers included."""
 
@@ -37,6 +65,8 @@ class NodeContext(NamedTuple):
     """A structlog logger."""
     connections: Any = None
     """The servers that workflows may name (`engine.connections.Connections`)."""
+    code: Any = None
+    """The sandbox (`CodeRunner`)."""
     heartbeat: Callable[[], None] = lambda: None
     """Says that this attempt is alive, for its `heartbeat_timeout`; cheap, from any thread."""
 

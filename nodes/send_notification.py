@@ -179,9 +179,7 @@ async def _deliver(channel: Connection, notice: _Notice, context: NodeContext) -
             context.log.info("notification", message=notice.config.message, execution=notice.call.execution_id, **told)
 
 
-async def _post(
-    url: str, headers: dict[str, str], body: Any, name: str, notice: _Notice, context: NodeContext
-) -> None:
+async def _post(url: str, headers: dict[str, str], body: Any, name: str, notice: _Notice, context: NodeContext) -> None:
     """Says nothing of the URL but its host: the path of an incoming webhook is its password."""
     headers = {"Content-Type": "application/json", "Idempotency-Key": notice.key(name), **headers}
     host, seconds = urlsplit(url).hostname, notice.config.timeout

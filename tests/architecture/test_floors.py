@@ -23,6 +23,7 @@ SABOTAGE = {
     "only the cache, the publisher and the RQ executor speak to Redis": ("nodes/noop.py", "import redis"),
     "only the RQ executor knows RQ": ("nodes/noop.py", "import rq"),
     "only its executor speaks to Ray": ("executors/ray_executor.py", "import ray"),
+    "only the sandbox knows Monty": ("nodes/noop.py", "import pydantic_monty"),
 }
 
 BY_NOBODY = {"importlib.metadata", "importlib.resources"}

@@ -1,0 +1,1 @@
+"""WHERE other people's Python runs: one file per way, each with a module-level `open_runner`."""
