@@ -31,7 +31,8 @@ class ConfigShape:
         self._type = type
         self._fields = {field.encode_name: field for field in msgspec.structs.fields(shape)}
         self._closed = shape.__struct_config__.forbid_unknown_fields
-        self._spellings = {_camel(name): name for name in self._fields if "_" in name} | dict(spellings)
+        meant = {name: name for name in self._fields} | dict(spellings)
+        self._spellings = {_camel(spelled): name for spelled, name in meant.items()} | meant
 
     def schema(self) -> dict[str, Any]:
         """JSON Schema (2020-12) of a rendered config."""

@@ -94,9 +94,7 @@ class SendNotification:
     aliases: ClassVar[tuple[str, ...]] = ("notification", "notify")
     spellings: ClassVar[dict[str, str]] = {
         "to_roles": "to_role",
-        "toRoles": "to_role",
         "to_users": "to_user",
-        "toUsers": "to_user",
         "channel": "channels",
         "subject": "title",
     }

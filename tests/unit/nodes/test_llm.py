@@ -1,0 +1,192 @@
+"""`llm` against a local server that speaks the protocol."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from engine.model import Completed, Failed
+from engine.task_ports import NodeContext
+from tests.model_server import ModelServer, model_server
+from tests.unit.nodes.harness import completed, connected, failure, faults, runner, timed_out
+
+ASK = {"model": "gpt-4", "prompt": "Classify this customer inquiry"}
+SCHEMA = {
+    "type": "object",
+    "properties": {"category": {"enum": ["technical", "general"]}, "n": {"type": "integer"}},
+    "required": ["category"],
+}
+
+
+@pytest.fixture
+async def models() -> AsyncIterator[ModelServer]:
+    async with model_server() as models:
+        yield models
+
+
+def world(context: NodeContext, local: ModelServer, **more: Any) -> NodeContext:
+    server = {"kind": "llm", "base_url": local.base_url, "api_key": "sk-local", **more}
+    return connected(context, local=server)
+
+
+async def test_the_example_of_the_document(context: NodeContext, models: ModelServer) -> None:
+    config = {"model": "gpt-4", "prompt": "Say hello now", "temperature": 0.7, "max_tokens": 1000}
+    prices = {"gpt-4": {"input": 30, "output": 60}}
+    output = await completed("llm", config, world(context, models, prices=prices))
+    assert output == {
+        "text": "Hello",
+        "json": None,
+        "model": "gpt-4-2026",
+        "finish_reason": "stop",
+        "usage": {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4, "cost": 0.00015},
+    }
+    assert models.asked == [
+        {
+            "model": "gpt-4",
+            "messages": [{"role": "user", "content": "Say hello now"}],
+            "temperature": 0.7,
+            "max_tokens": 1000,
+        }
+    ]
+    assert models.headers[0]["Idempotency-Key"] == "7/a/"
+
+
+async def test_the_fields_of_a_json_answer_can_be_asked_for(context: NodeContext, models: ModelServer) -> None:
+    """`{{classify.output.category}}` of the support example, which asks for nothing but a prompt."""
+    models.reply = '```json\n{"category": "technical", "text": "not this"}\n```'
+    output = await completed("llm", ASK, world(context, models))
+    assert output["category"] == "technical"
+    assert output["json"] == {"category": "technical", "text": "not this"}
+    assert output["text"] == models.reply
+    assert output["usage"]["cost"] is None
+
+
+async def test_messages_and_a_system_text(context: NodeContext, models: ModelServer) -> None:
+    messages = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b"},
+        {"role": "user", "content": "c"},
+    ]
+    await completed("llm", {"model": "m", "messages": messages, "systemPrompt": "be kind"}, world(context, models))
+    assert models.asked[0]["messages"] == [{"role": "system", "content": "be kind"}, *messages]
+
+
+async def test_json_is_asked_for_and_checked(context: NodeContext, models: ModelServer) -> None:
+    models.replies = [
+        '{"category": "technical", "n": 1}',
+        '{"category": "other", "n": "x"}',
+        "technical",
+        '{"category":',
+    ]
+    here = world(context, models)
+    config = {**ASK, "json_schema": SCHEMA}
+    assert (await completed("llm", config, here))["json"] == {"category": "technical", "n": 1}
+    form = models.asked[0]["response_format"]
+    assert (form["type"], form["json_schema"]["schema"]) == ("json_schema", SCHEMA)
+    wrong = await failure("llm", config, here)
+    assert (wrong.type, wrong.retryable) == ("llm_output", True)
+    assert "/category" in wrong.message
+    assert "/n" in wrong.message
+    assert "not JSON: 'technical'" in (await failure("llm", config, here)).message
+    models.finish_reason = "length"
+    assert "cut off by max_tokens" in (await failure("llm", config, here)).message
+
+
+async def test_json_without_a_schema(context: NodeContext, models: ModelServer) -> None:
+    models.replies = ["[1, 2]", "5", "no"]
+    config = {**ASK, "response_format": "json"}
+    here = world(context, models)
+    assert [(await completed("llm", config, here))["json"] for _ in range(2)] == [[1, 2], 5]
+    assert models.asked[0]["response_format"] == {"type": "json_object"}
+    assert (await failure("llm", config, here)).type == "llm_output"
+
+
+@pytest.mark.parametrize(("status", "retryable"), [(429, True), (500, True), (503, True), (400, False), (404, False)])
+async def test_a_refusal_of_the_server(context: NodeContext, models: ModelServer, status: int, retryable: bool) -> None:
+    models.reply = status
+    error = await failure("llm", ASK, world(context, models))
+    assert (error.type, error.retryable) == ("llm", retryable)
+    assert f"answered {status}: status {status}" in error.message
+
+
+async def test_a_wrong_key_is_not_repeated(context: NodeContext, models: ModelServer) -> None:
+    error = await failure("llm", ASK, world(context, models, api_key="sk-mistaken"))
+    assert not error.retryable
+    assert "sk-mistaken" not in error.message
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        ({"choices": []}, "bad_answer"),
+        ({}, "bad_answer"),
+        ({"choices": [{"message": {"content": None, "refusal": "I will not"}}]}, "llm_refused"),
+        ({"choices": [{"message": {"content": ""}, "finish_reason": "content_filter"}]}, "llm_refused"),
+    ],
+)
+async def test_an_answer_that_is_none(
+    context: NodeContext, models: ModelServer, reply: dict[str, Any], kind: str
+) -> None:
+    models.reply = reply
+    assert (await failure("llm", ASK, world(context, models))).type == kind
+
+
+async def test_a_server_that_counts_nothing(context: NodeContext, models: ModelServer) -> None:
+    models.reply = {"choices": [{"message": {"content": "x"}}]}
+    output = await completed("llm", ASK, world(context, models))
+    assert (output["model"], set(output["usage"].values())) == ("gpt-4", {None})
+
+
+async def test_servers_come_from_the_settings_only(context: NodeContext, models: ModelServer) -> None:
+    error = await failure("llm", ASK, context)
+    assert (error.type, error.retryable) == ("unknown_connection", False)
+    assert faults("llm", {**ASK, "base_url": "http://evil"}) == ["/config/base_url"]
+    here = world(context, models, models=["gpt-4", "small"])
+    assert (await failure("llm", {**ASK, "model": "big"}, here)).type == "unknown_model"
+    assert (await failure("llm", {**ASK, "connection": "other"}, here)).type == "unknown_connection"
+    await completed("llm", {**ASK, "connection": "local"}, here)
+    two = connected(
+        context, a={"kind": "llm", "base_url": models.base_url}, b={"kind": "llm", "base_url": models.base_url}
+    )
+    assert "say which llm connection; CONNECTIONS has: a, b" in (await failure("llm", ASK, two)).message
+
+
+async def test_a_slow_model_times_out_and_can_be_cancelled(context: NodeContext, models: ModelServer) -> None:
+    models.slow = True
+    here = world(context, models)
+    await timed_out(here, "llm", ASK)
+    error = await failure("llm", {**ASK, "timeout": 0.1}, here)
+    assert (error.type, error.retryable) == ("timeout", True)
+    models.left.clear()
+    models.reached.clear()
+    async with runner(here) as attempts:
+        await attempts.cancelled("llm", ASK, models.reached)
+    await models.left.wait()
+
+
+async def test_it_can_be_tried_again(context: NodeContext, models: ModelServer) -> None:
+    models.replies = [429]
+    async with runner(world(context, models)) as attempts:
+        first = await attempts.result("llm", ASK)
+        second = await attempts.result("llm", ASK, attempt=2)
+    assert isinstance(first, Failed)
+    assert first.retryable
+    assert isinstance(second, Completed)
+
+
+@pytest.mark.parametrize(
+    ("config", "where"),
+    [
+        ({}, ["/config/model"]),
+        ({"model": "m"}, ["/config"]),
+        ({"model": "m", "prompt": "a", "messages": [{"role": "user", "content": "b"}]}, ["/config"]),
+        ({**ASK, "temperature": 3}, ["/config/temperature"]),
+        ({**ASK, "maxTokens": 0}, ["/config/maxTokens"]),
+        ({"model": "m", "messages": [{"role": "robot", "content": "x"}]}, ["/config/messages/0/role"]),
+        ({**ASK, "json_schema": {"type": "objekt"}}, ["/config"]),
+        ({**ASK, "json_schema": {"$ref": "http://127.0.0.1:1/schema.json"}}, ["/config"]),
+        ({"model": "m", "prompt": "{{input.x}}"}, []),
+    ],
+)
+def test_bad_configs_are_told_at_save(config: dict[str, Any], where: list[str]) -> None:
+    assert faults("llm", config) == where
