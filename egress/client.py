@@ -27,6 +27,7 @@ _CARRIED = frozenset({"accept", "accept-language", "content-type", "idempotency-
 _OURS = frozenset({"connection", "content-length", "expect", "te", "trailer", "transfer-encoding", "upgrade"})
 """Headers that say where a message ends; given by hand they could mix up the calls that share a connection."""
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_ENCODED = re.compile(r"[!$%&'()*+,\-./0-9:;=?@A-Z\[\]_a-z~]+")
 _NO_CHARSET = frozenset({"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7"})
 """Python's codecs that are no text of the web, or make text that cannot be stored."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -122,12 +123,14 @@ class HttpClient:
         query: Mapping[str, str],
         body: bytes | None,
         timeout: float,  # noqa: ASYNC109 — of the whole call, redirects and body included
+        signed: bool = False,
     ) -> Answer:
-        """One call. Raises `EgressError`."""
+        """One call. Raises `EgressError`. A `signed` URL, which has its query already, is sent as it is written."""
         try:
             _check_headers(headers)
+            target = _signed_url(url) if signed else _url(url).update_query(query)
             async with asyncio.timeout(timeout):
-                return await self._follow(method, _url(url).update_query(query), dict(headers), body)
+                return await self._follow(method, target, dict(headers), body)
         except TimeoutError:
             raise EgressError(f"{method} {shown(url)} did not answer within {timeout:g} s", "timeout") from None
         except ValueError as error:  # aiohttp.InvalidURL and UnicodeError are among them
@@ -200,9 +203,16 @@ def _refused(message: str) -> EgressError:
     return EgressError(message, "egress_refused", retryable=False)
 
 
-def _url(text: str) -> URL:
+def _signed_url(text: str) -> URL:
+    """Whoever signs has encoded; anything but printable ASCII would not be what was signed."""
+    if not _ENCODED.fullmatch(text):
+        raise _refused(f"{shown(text)} is not encoded")
+    return _url(text, encoded=True)
+
+
+def _url(text: str, *, encoded: bool = False) -> URL:
     try:
-        url = URL(text)
+        url = URL(text, encoded=encoded)
         if url.scheme in ("http", "https") and url.host:
             return url
     except ValueError:

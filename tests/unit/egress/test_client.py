@@ -370,3 +370,18 @@ async def test_errors_name_no_secret_of_the_url(client: HttpClient) -> None:
 )
 def test_a_url_is_shown_without_its_secrets(url: str, text: str) -> None:
     assert shown(url) == text
+
+
+async def test_a_signed_url_is_sent_as_it_is_written(here: Site) -> None:
+    async with HttpClient(allow_private=True) as client:
+        path = "/a%20b/../%2B%7e//c?x=%2F%20&a=1"
+        await client.request("GET", here.url(path), headers={}, query={}, body=None, timeout=5, signed=True)
+        assert [asked for _, asked, _ in here.asked] == [path]
+        for bad in ("/a b", "/ü", "/a\r\nX: y", "/#x", '/"'):
+            with pytest.raises(EgressError) as caught:
+                await client.request("GET", here.url(bad), headers={}, query={}, body=None, timeout=5, signed=True)
+            assert caught.value.type == "egress_refused"
+        with pytest.raises(EgressError, match="not allowed"):
+            await client.request(
+                "GET", "http://169.254.169.254/", headers={}, query={}, body=None, timeout=5, signed=True
+            )

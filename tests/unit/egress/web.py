@@ -36,7 +36,7 @@ class Site:
                 return web.Response(status=self.status, headers={"Location": self.target})
             case "/loop":
                 return web.Response(status=302, headers={"Location": "/loop"})
-            case "/slow":
+            case path if path.startswith("/slow"):
                 self.reached.set()
                 await asyncio.sleep(30)
             case "/bomb":
