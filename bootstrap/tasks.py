@@ -61,8 +61,15 @@ async def host(settings: Settings, nodes: Catalog) -> AsyncIterator[Host]:
     connections = Connections(settings.connections, nodes.connection_kinds())
     async with HttpClient(allow_private=settings.egress_allow_private) as http, AsyncExitStack() as stack:
         code = Lazily(partial(_open, "sandbox", f"{settings.code_runner}_runner", "open_runner"))
+        sql = Lazily(partial(_open, "egress", "sql", "open_databases"))
         stack.push_async_callback(code.close)
-        context = NodeContext(http, structlog.get_logger("node"), connections, code)
+        stack.push_async_callback(sql.close)
+        context = NodeContext(http, structlog.get_logger("node"), connections, code, sql)
+        suspects = Suspects(open_host)
+        try:
+            yield Host(partial(nodes.run, context=context), nodes.is_blocking, suspects.run)
+        finally:
+            await suspects.close()
 def _open(room: str, module: str, attribute: str, *arguments: Any) -> Any:
     return registry.load(room, module, attribute)(*arguments)
         suspects = Suspects(open_host)

@@ -67,6 +67,8 @@ class NodeContext(NamedTuple):
     """The servers that workflows may name (`engine.connections.Connections`)."""
     code: Any = None
     """The sandbox (`CodeRunner`)."""
+    sql: Any = None
+    """Databases of others (`egress.sql.Databases`), for blocking nodes."""
     heartbeat: Callable[[], None] = lambda: None
     """Says that this attempt is alive, for its `heartbeat_timeout`; cheap, from any thread."""
 

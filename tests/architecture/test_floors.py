@@ -18,7 +18,7 @@ SABOTAGE = {
     "a plug-in does not know its neighbours": ("nodes/delay.py", "import nodes.noop"),
     "only the doors speak gRPC": ("nodes/noop.py", "import grpc"),
     "only the REST door knows FastAPI": ("commands/rest.py", "import fastapi"),
-    "only storage speaks SQL": ("nodes/noop.py", "import sqlmodel"),
+    "only storage speaks SQL, and egress to databases that are not ours": ("nodes/noop.py", "import sqlmodel"),
     "only egress calls out": ("nodes/http_request.py", "import aiohttp"),
     "only the cache, the publisher and the RQ executor speak to Redis": ("nodes/noop.py", "import redis"),
     "only the RQ executor knows RQ": ("nodes/noop.py", "import rq"),
