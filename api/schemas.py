@@ -303,3 +303,17 @@ class CancelBody(Strict):
     reason: Annotated[str, Field(max_length=limits.DESCRIPTION, description="For the history.")] | None = None
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "the customer called"}]})
+
+
+class TrialBody(Strict):
+    """A config to try, and what its templates refer to."""
+
+    config: Annotated[dict[str, Any], Field(description="As in a task; it may have templates.")] = {}
+    input: Annotated[Any, Field(description="What templates see as {{input...}}.")] = None
+    tasks: Annotated[
+        dict[str, Any],
+        Field(description="Outputs by task key: {{tasks.<key>.output...}}.", examples=[{"fetch": {"n": 1}}]),
+    ] = {}
+    timeout: Annotated[float, Field(gt=0, le=limits.WAIT, description="Seconds that it may take.")] = 10.0
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"config": {"a": "{{input.x}}"}, "input": {"x": 1}}]})

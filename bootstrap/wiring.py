@@ -27,7 +27,8 @@ from engine.library import Library
 from engine.ports import ResponseCache, Store
 from engine.progress import Progress
 from engine.service import WorkflowService
-from engine.task_ports import Executor, ExecutorOptions
+from engine.task_ports import Executor, ExecutorOptions, Host
+from engine.trials import Trials
 from engine.views import Views
 from engine.worker import Terms, Worker
 
@@ -52,7 +53,8 @@ async def open_service(settings: Settings, *, engine: bool) -> AsyncIterator[Wor
         library, progress, lag = Library(store), Progress(), LoopLag()
         dialects = {dialect.name: dialect for dialect in registry.scan("definitions", "dialect")}
         drafts = Drafts(store, library, dialects, nodes, cache)
-        worker = await _open_worker(settings, store, library, progress, nodes, stack) if engine else None
+        host = await stack.enter_async_context(tasks.host(settings, nodes))
+        worker = await _open_worker(settings, store, library, progress, nodes, host) if engine else None
         inbox = Inbox(worker) if worker is not None else None
         pools = PoolWatch(worker) if worker is not None else None
         service = WorkflowService(
@@ -64,6 +66,7 @@ async def open_service(settings: Settings, *, engine: bool) -> AsyncIterator[Wor
             worker=worker,
             lag=lag,
             tell_inbox=inbox.tell if inbox is not None else _nobody,
+            trials=Trials(nodes, host),
         )
         store.listen(partial(_wake, worker, inbox, pools, progress))
         duties: dict[str, Duty] = {"lag": lag.round}
@@ -129,10 +132,10 @@ def _holder() -> str:
 
 
 async def _open_worker(
-    settings: Settings, store: Store, library: Library, progress: Progress, nodes: Catalog, stack: AsyncExitStack
+    settings: Settings, store: Store, library: Library, progress: Progress, nodes: Catalog, host: Host
 ) -> Worker:
     options = ExecutorOptions(
-        await stack.enter_async_context(tasks.host(settings, nodes)),
+        host,
         tasks.open_host,
         settings.blocking_threads,
         settings.redis_url,

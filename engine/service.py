@@ -31,6 +31,7 @@ from engine.ports import (
 )
 from engine.progress import Progress
 from engine.states import ExecutionStatus, is_terminal
+from engine.trials import Trials
 from engine.views import Views
 from engine.worker import Worker
 
@@ -60,7 +61,7 @@ class Health(Record, frozen=True, omit_defaults=False):
 class WorkflowService:
     """All use cases. `worker` is None in a process without an engine."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 — one call, by the composition root
         self,
         store: Store,
         drafts: Drafts,
@@ -71,8 +72,10 @@ class WorkflowService:
         worker: Worker | None,
         lag: LoopLag,
         tell_inbox: Callable[[tuple[int, ...]], None],
+        trials: Trials,
     ) -> None:
         self.cache = cache
+        self.trials = trials
         self._store = store
         self._drafts = drafts
         self._views = views

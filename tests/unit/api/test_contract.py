@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from api import contract, errors
 from api.app import VERSION
-from api.routes import executions, health, tasks, workflows
+from api.routes import executions, health, nodes, tasks, workflows
 from tests.rest import Rest
 
 DOCUMENTED = {
@@ -25,6 +25,9 @@ DOCUMENTED = {
     "/executions/{execution_id}/events": {"get"},
     "/executions/{execution_id}/cancel": {"post"},
     "/executions/{execution_id}/signals/{name}": {"post"},
+    "/nodes": {"get"},
+    "/nodes/{type}": {"get"},
+    "/nodes/{type}/test": {"post"},
     "/health": {"get"},
     "/ping": {"get"},
 }
@@ -33,7 +36,7 @@ DOCUMENTED = {
 @pytest.fixture(scope="module")
 def app() -> FastAPI:
     app = FastAPI(title="t", version=VERSION)
-    for room in (workflows, tasks, executions, health):
+    for room in (workflows, tasks, executions, nodes, health):
         app.include_router(room.router)
     errors.install(app)
     contract.install(app)
@@ -61,7 +64,7 @@ def test_every_operation_says_what_it_does_and_how_it_refuses(document: Any) -> 
                     assert list(answer["content"]) == ["application/problem+json"]
                 if status in ("429", "503") and operation["operationId"] != "health":
                     assert "Retry-After" in answer["headers"]
-    assert len(names) == 20
+    assert len(names) == 23
 
 
 def test_every_reference_and_link_leads_somewhere(document: Any) -> None:

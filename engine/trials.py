@@ -1,0 +1,146 @@
+"""One node by itself: what types there are, and what a config of one does when it is really run."""
+
+import asyncio
+import inspect
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from engine import limits
+from engine.catalog import Catalog, NodeType
+from engine.documents import check_payload
+from engine.errors import Fault, Invalid, TaskError
+from engine.expressions.templates import compile_template
+from engine.model import AwaitSignal, Completed, Failed, Failure, Lost, Outcome, Record, Result, Sleep, TaskCall
+from engine.outcomes import portable
+from engine.states import TaskStatus
+from engine.task_ports import Host
+
+KEY = "test"
+
+
+class TrialTask(Record, frozen=True):
+    """A task that templates of the config refer to, as if it had completed."""
+
+    output: Any = None
+    status: TaskStatus = TaskStatus.COMPLETED
+    error: Failure | None = None
+
+
+class TrialScope(Record, frozen=True):
+    """What templates of the config may refer to."""
+
+    input: Any
+    tasks: dict[str, TrialTask]
+    now: float
+    execution_id: int = 0
+
+
+class Trial(Record, frozen=True, omit_defaults=False):
+    """What came of it. `config` is what the node got; `elapsed` is in seconds.
+
+    `sleeping` and `waiting` say what the engine would do next: see `seconds`, `until` (epoch) and `signal`.
+    """
+
+    status: Literal["completed", "failed", "sleeping", "waiting"]
+    config: dict[str, Any]
+    elapsed: float
+    output: Any = None
+    label: str | None = None
+    error: Failure | None = None
+    retryable: bool | None = None
+    seconds: float | None = None
+    until: float | None = None
+    signal: str | None = None
+
+
+class Trials:
+    """The node types of this process, and a host to run them in."""
+
+    def __init__(self, nodes: Catalog, host: Host) -> None:
+        self._nodes = nodes
+        self._host = host
+
+    def list(self) -> list[NodeType]:
+        """By name."""
+        return [self._nodes.describe(name) for name in sorted(self._nodes.types())]
+
+    def describe(self, type: str) -> NodeType:  # noqa: A002
+        """Raises `NodeTypeNotFound`."""
+        return self._nodes.describe(type)
+
+    async def run(
+        self,
+        type: str,  # noqa: A002
+        config: Mapping[str, Any],
+        input: Any,  # noqa: A002
+        outputs: Mapping[str, Any],
+        seconds: float,
+    ) -> Trial:
+        """One attempt, with its effects. Raises `NodeTypeNotFound`, `Invalid` with all faults of the config."""
+        self._nodes.describe(type)
+        if not 0 < seconds <= limits.WAIT:
+            raise Invalid(f"timeout is in seconds, above 0 and at most {limits.WAIT:g}", pointer="/timeout")
+        check_payload(input, "input")
+        scope = TrialScope(input, {key: TrialTask(value) for key, value in outputs.items()}, time.time())
+        kind, rendered = self._rendered(type, config, scope)
+        call = TaskCall(0, KEY, kind, rendered, timeout=seconds, idempotency_key=f"{KEY}/{uuid.uuid4()}")
+        began = time.monotonic()
+        result = await self._attempt(call)
+        elapsed = round(time.monotonic() - began, 6)
+        return _trial(rendered, portable(KEY, result, elapsed), elapsed)
+
+    def _rendered(self, type: str, config: Mapping[str, Any], scope: TrialScope) -> tuple[str, dict[str, Any]]:  # noqa: A002
+        template, faults = compile_template(dict(config), "/config")
+        faults = [*self._nodes.config_faults(type, config, "/config"), *faults]
+        for key, place in template.references.items():
+            if key not in scope.tasks:
+                faults.append(Fault(f"say what the task {key!r} has put out, in tasks", place, "template_unknown_task"))
+        if faults:
+            raise Invalid(faults[0].message, faults=faults)
+        kind, canonical = self._nodes.canonical(type, config)
+        try:
+            rendered: dict[str, Any] = compile_template(canonical)[0].render(scope)
+        except TaskError as error:
+            raise Invalid(error.message, pointer="/config", code="template") from None
+        return kind, rendered
+
+    async def _attempt(self, call: TaskCall) -> Result:
+        deadline = asyncio.timeout(call.timeout)
+        try:
+            async with deadline:
+                return await self._outcome(call)
+        except TaskError as error:
+            return Failed(Failure(error.type, error.message), error.retryable)
+        except Exception as error:
+            if deadline.expired():
+                return Failed(Failure("timeout", f"it took longer than {call.timeout:g} s"))
+            return Failed(Failure(type(error).__name__, str(error)))
+
+    async def _outcome(self, call: TaskCall) -> Outcome:
+        if self._host.is_blocking(call.type):
+            outcome = await asyncio.to_thread(self._host.run, call, _no_beat)
+        else:
+            outcome = self._host.run(call, _no_beat)
+        return await outcome if inspect.isawaitable(outcome) else outcome
+
+
+def _no_beat() -> None:
+    """Nobody waits for a sign of life."""
+
+
+def _trial(config: dict[str, Any], result: Result, elapsed: float) -> Trial:
+    match result:
+        case Completed(output=output, label=label):
+            return Trial("completed", config, elapsed, output, label)
+        case Sleep(seconds=seconds, until=until, output=output):
+            return Trial("sleeping", config, elapsed, output, seconds=seconds, until=until)
+        case AwaitSignal(name=name, timeout=timeout):
+            return Trial("waiting", config, elapsed, seconds=timeout, signal=name)
+        case Failed(error=error, retryable=retryable):
+            return Trial("failed", config, elapsed, error=error, retryable=retryable)
+        case Lost(reason=reason):
+            return Trial("failed", config, elapsed, error=Failure("lost", reason), retryable=True)
+        case _:
+            raise AssertionError(f"{type(result).__name__} is no result")
