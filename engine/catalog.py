@@ -107,6 +107,11 @@ class Catalog:
             return type, dict(config)
         return self.resolve(type) or type, entry.shape.canonical(config)
 
+    def conditions(self, type: str, config: Mapping[str, Any]) -> tuple[str, ...]:  # noqa: A002
+        """Pointers to the conditions in a config, as it was written: they are evaluated when it is rendered."""
+        entry = self._find(type)
+        return entry.shape.conditions(config) if entry is not None else ()
+
     def config_faults(self, type: str, config: Mapping[str, Any], where: str) -> list[Fault]:  # noqa: A002
         """What is wrong with a config before it is rendered; values with templates are left to the run."""
         entry = self._find(type)

@@ -4,7 +4,7 @@ The stored form of a config has one spelling, so that the same meaning has the s
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ from msgspec import inspect
 from engine.documents import pointer
 from engine.errors import Fault
 from engine.expressions.templates import has_template
+from engine.rendering import replaced, steps_of
 from engine.task_ports import Shape
 
 Place = tuple[str, ...]
@@ -27,7 +28,8 @@ class ConfigShape:
 
     def __init__(self, type: str, shape: Shape, spellings: Mapping[str, str]) -> None:  # noqa: A002
         self.shape = shape
-        self.verbatim = tuple(_marked(inspect.type_info(shape), "verbatim", ()))
+        self._verbatim = tuple(_marked(inspect.type_info(shape), "verbatim", ()))
+        self._conditions = tuple(_marked(inspect.type_info(shape), "condition", ()))
         self._type = type
         self._fields = {field.encode_name: field for field in msgspec.structs.fields(shape)}
         self._closed = shape.__struct_config__.forbid_unknown_fields
@@ -42,8 +44,25 @@ class ConfigShape:
         """`config` with each field under its own name."""
         return {name: config[spelled] for name, spelled in self._written(config).items()}
 
+    def conditions(self, config: Mapping[str, Any]) -> tuple[str, ...]:
+        """Pointers to the conditions in a config, as it was written."""
+        if not self._conditions:
+            return ()
+        written = self._written(config)
+        found = (
+            _values(config[written[name]], rest, pointer(written[name]))
+            for name, *rest in self._conditions
+            if name in written
+        )
+        return tuple(place for values in found for place, value in values if value is not None)
+
     def faults(self, config: Mapping[str, Any], where: str) -> list[Fault]:
-        """What is wrong with a config as it was written; values with templates are left to the run."""
+        """What is wrong with a config as it was written; values with templates are left to the run.
+
+        Conditions are not looked at here: see `engine.rendering`.
+        """
+        for place in self.conditions(config):
+            config = replaced(config, steps_of(config, place), True)
         written = self._written(config)
         faults = [
             Fault(f"{name!r} is required by {self._type}", where + pointer(name), "required")
@@ -72,7 +91,7 @@ class ConfigShape:
     def _field_faults(self, name: str, value: Any, where: str) -> list[Fault]:
         if not has_template(value):
             return _faults(value, self._fields[name].type, where)
-        texts = (found for place in self.verbatim if place[0] == name for found in _values(value, place[1:], where))
+        texts = (found for place in self._verbatim if place[0] == name for found in _values(value, place[1:], where))
         message = f"{name} is taken as it is written and cannot have templates; pass values beside it"
         return [Fault(message, at, "template_not_allowed") for at, text in texts if has_template(text)]
 
@@ -103,7 +122,7 @@ def _marked(kind: inspect.Type, mark: str, place: Place) -> Iterator[Place]:
             pass
 
 
-def _values(value: Any, place: Place, where: str) -> Iterator[tuple[str, Any]]:
+def _values(value: Any, place: Sequence[str], where: str) -> Iterator[tuple[str, Any]]:
     """What stands at `place` in a value, each with its pointer."""
     if not place:
         yield where, value

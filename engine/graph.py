@@ -18,6 +18,7 @@ from engine.expressions.templates import Template, compile_condition, compile_te
 from engine.expressions.tree import Place, pointer_of
 from engine.model import Edge, Graph, Presentation, Record, Resources, RetryPolicy, Task
 from engine.ports import Compiled, Definition
+from engine.rendering import ConfigTemplate, compile_config
 
 ERROR_LABEL = "@error"
 """The label of an edge that is taken only when its source failed for good and `on_error` names the target."""
@@ -33,12 +34,20 @@ class Vertex:
 
     __slots__ = ("concurrency_key", "config", "index", "key", "limited", "out", "task", "when")
 
-    def __init__(self, index: int, task: Task, out: tuple[tuple[str | None, int], ...], *, bounded: bool) -> None:
+    def __init__(
+        self,
+        index: int,
+        task: Task,
+        out: tuple[tuple[str | None, int], ...],
+        conditions: Iterable[str] = (),
+        *,
+        bounded: bool,
+    ) -> None:
         self.index = index
         self.key = task.key
         self.task = task
         self.out = out
-        self.config: Template = compile_template(task.config)[0]
+        self.config: Template | ConfigTemplate = compile_config(task.config, conditions)[0]
         self.when: Template | None = None if task.when is True else compile_condition(task.when)[0]
         shared = task.concurrency_key
         self.concurrency_key: Template | None = None if shared is None else compile_template(shared)[0]
@@ -74,7 +83,10 @@ class CompiledGraph:
             targets.sort(key=lambda edge: places[edge[1]])
         self.max_concurrency = graph.max_concurrency
         bounded = graph.max_concurrency is not None
-        self.vertices = tuple(Vertex(i, task, tuple(out[i]), bounded=bounded) for i, task in enumerate(graph.tasks))
+        self.vertices = tuple(
+            Vertex(i, task, tuple(out[i]), graph.conditions.get(task.key, ()), bounded=bounded)
+            for i, task in enumerate(graph.tasks)
+        )
         self.limited = any(vertex.limited for vertex in self.vertices)
         self.by_key = {vertex.key: vertex for vertex in self.vertices}
         order = sorted(self.vertices, key=lambda v: places[v.index])
@@ -90,6 +102,8 @@ def canonical(graph: Graph) -> bytes:
     content: dict[str, Any] = {"format": graph.format}
     if graph.max_concurrency is not None:
         content["max_concurrency"] = graph.max_concurrency
+    if graph.conditions:
+        content["conditions"] = {key: sorted(places) for key, places in graph.conditions.items()}
     if graph.tasks:
         content["tasks"] = [_task_content(task) for task in sorted(graph.tasks, key=lambda task: task.key)]
     if edges:
@@ -144,6 +158,8 @@ class NodeTypes(Protocol):
 
     def canonical(self, type: str, config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]: ...  # noqa: A002
 
+    def conditions(self, type: str, config: Mapping[str, Any]) -> tuple[str, ...]: ...  # noqa: A002
+
     def executors(self) -> Iterable[str]: ...
 
 
@@ -157,7 +173,7 @@ def check(definition: Definition, nodes: NodeTypes) -> list[Fault]:
         return faults
     for task in graph.tasks:
         faults.extend(_check_task(task, definition, nodes))
-    references, bad = _check_templates(definition)
+    references, bad = _check_templates(definition, nodes)
     faults.extend(bad)
     cycle = find_cycle(graph)
     if cycle:
@@ -228,7 +244,7 @@ References = dict[str, dict[str, Place]]
 """By the key of a task: the tasks that its config and its `when` refer to, with their first places."""
 
 
-def _check_templates(definition: Definition) -> tuple[References, list[Fault]]:
+def _check_templates(definition: Definition, nodes: NodeTypes) -> tuple[References, list[Fault]]:
     references: References = {}
     faults: list[Fault] = []
     parts = 0
@@ -236,7 +252,7 @@ def _check_templates(definition: Definition) -> tuple[References, list[Fault]]:
         where = definition.pointers.get(task.key, "")
         mine: dict[str, Place] = {}
         for template, bad in (
-            compile_template(task.config, f"{where}/{definition.config_field}"),
+            compile_config(task.config, nodes.conditions(task.type, task.config), f"{where}/{definition.config_field}"),
             compile_condition(task.when, f"{where}/when"),
             compile_template(task.concurrency_key, f"{where}/concurrency_key"),
         ):
@@ -250,7 +266,7 @@ def _check_templates(definition: Definition) -> tuple[References, list[Fault]]:
     return references, faults
 
 
-def _check_secrets(template: Template) -> list[Fault]:
+def _check_secrets(template: Template | ConfigTemplate) -> list[Fault]:
     return [
         Fault(f"there is no secret {name!r:.100}: this release keeps none", pointer_of(place), "template_secret")
         for name, place in template.secrets.items()
@@ -276,10 +292,14 @@ def _check_references(definition: Definition, references: References) -> list[Fa
 def stored(definition: Definition, nodes: NodeTypes) -> Definition:
     """The same in the one spelling that is stored: types and fields of configs under their own names."""
     tasks = []
+    conditions = {}
     for task in definition.graph.tasks:
         kind, config = nodes.canonical(task.type, task.config)
         tasks.append(msgspec.structs.replace(task, type=kind, config=config))
-    return msgspec.structs.replace(definition, graph=msgspec.structs.replace(definition.graph, tasks=tuple(tasks)))
+        if places := nodes.conditions(kind, config):
+            conditions[task.key] = places
+    graph = msgspec.structs.replace(definition.graph, tasks=tuple(tasks), conditions=conditions)
+    return msgspec.structs.replace(definition, graph=graph)
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

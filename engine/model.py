@@ -76,12 +76,14 @@ class Graph(Record, frozen=True):
     """What every dialect parses to. Its canonical JSON has a digest: see `engine.graph.canonical`.
 
     `max_concurrency` bounds the tasks of the workflow that run at once, over all its executions and engines.
+    `conditions` says, by task, where in its config a condition stands (JSON pointers): it is evaluated, not copied.
     """
 
     tasks: tuple[Task, ...] = ()
     edges: tuple[Edge, ...] = ()
     format: int = FORMAT
     max_concurrency: int | None = None
+    conditions: dict[str, tuple[str, ...]] = {}
 
 
 class Presentation(Record, frozen=True):

@@ -11,9 +11,10 @@ from engine import limits
 from engine.catalog import Catalog, NodeType
 from engine.documents import check_payload
 from engine.errors import Fault, Invalid, TaskError
-from engine.expressions.templates import compile_template
+from engine.expressions.tree import pointer_of
 from engine.model import AwaitSignal, Completed, Failed, Failure, Lost, Outcome, Record, Result, Sleep, TaskCall
 from engine.outcomes import portable
+from engine.rendering import compile_config
 from engine.states import TaskStatus
 from engine.task_ports import Host
 
@@ -92,16 +93,18 @@ class Trials:
         return _trial(rendered, portable(KEY, result, elapsed), elapsed)
 
     def _rendered(self, type: str, config: Mapping[str, Any], scope: TrialScope) -> tuple[str, dict[str, Any]]:  # noqa: A002
-        template, faults = compile_template(dict(config), "/config")
+        template, faults = compile_config(config, self._nodes.conditions(type, config), "/config")
         faults = [*self._nodes.config_faults(type, config, "/config"), *faults]
         for key, place in template.references.items():
             if key not in scope.tasks:
-                faults.append(Fault(f"say what the task {key!r} has put out, in tasks", place, "template_unknown_task"))
+                message = f"say what the task {key!r} has put out, in tasks"
+                faults.append(Fault(message, pointer_of(place), "template_unknown_task"))
         if faults:
             raise Invalid(faults[0].message, faults=faults)
         kind, canonical = self._nodes.canonical(type, config)
         try:
-            rendered: dict[str, Any] = compile_template(canonical)[0].render(scope)
+            conditions = self._nodes.conditions(kind, canonical)
+            rendered: dict[str, Any] = compile_config(canonical, conditions)[0].render(scope)
         except TaskError as error:
             raise Invalid(error.message, pointer="/config", code="template") from None
         return kind, rendered

@@ -56,6 +56,13 @@ async def test_a_config_is_tried_with_its_templates(rest: Rest) -> None:
     assert made["config"] == made["output"]
 
 
+async def test_a_branch_is_tried_with_its_rules(rest: Rest) -> None:
+    cases = [{"label": "CEO", "condition": {"==": [{"var": "lead.title"}, "CEO"]}}, {"else": True, "label": "rest"}]
+    made = await trial(rest, "branch", config={"cases": cases}, input={"lead": {"title": "CEO"}})
+    assert (made["label"], made["config"]["cases"][0]["condition"]) == ("CEO", True)
+    assert (await trial(rest, "if", config={"condition": "{{input.n}} > 1"}, input={"n": 1}))["label"] == "false"
+
+
 async def test_each_outcome_has_its_status(rest: Rest) -> None:
     assert (await trial(rest, "delay", config={"ms": 1500}))["seconds"] == 1.5
     until = (await trial(rest, "delay", config={"until": "2026-11-21T00:00:00Z"}))["until"]

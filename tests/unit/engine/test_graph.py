@@ -31,6 +31,9 @@ class Nodes:
     def canonical(self, type: str, config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:  # noqa: A002
         return type, dict(config)
 
+    def conditions(self, type: str, config: Mapping[str, Any]) -> tuple[str, ...]:  # noqa: A002
+        return ("/test",) if "test" in config else ()
+
     def executors(self) -> Iterable[str]:
         return ("asyncio",)
 
