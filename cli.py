@@ -24,6 +24,9 @@ app = typer.Typer(
 db = typer.Typer(help="The schema of the database.", no_args_is_help=True)
 app.add_typer(db, name="db", rich_help_panel="Processes")
 
+secret = typer.Typer(help="Values that tasks send and nobody is shown.", no_args_is_help=True)
+app.add_typer(secret, name="secret", rich_help_panel="Define (REST)")
+
 DEFINE, EXECUTE, PROCESSES = "Define (REST)", "Execute (gRPC)", "Processes"
 
 Workflow = Annotated[str, typer.Argument(help="The id of the workflow, or its key.")]
@@ -33,6 +36,56 @@ Key = Annotated[str | None, typer.Option(help="A word of your own that names it,
 Description = Annotated[str | None, typer.Option(help="A sentence for people.")]
 RedisUrl = Annotated[str | None, typer.Option(help="redis://…: the response cache, and RQ; else REDIS_URL.")]
 DatabaseUrl = Annotated[str | None, typer.Option(help="sqlite:///file.db or postgresql://…; else DATABASE_URL.")]
+
+
+# --- secrets ---
+
+
+@secret.command("set")
+def set_secret(
+    name: Annotated[str, typer.Argument(help="Tasks refer to it as {{secrets.NAME}}.")],
+    host: Annotated[list[str], typer.Option(help="A host that it may be sent to; several; none: any.")] = [],  # noqa: B006
+    from_env: Annotated[str | None, typer.Option(help="The variable that has the value; else standard input.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Keep a secret, or give it a new value."""
+    from commands import secrets
+
+    secrets.put(name, host, from_env, as_json)
+
+
+@secret.command("list")
+def list_secrets(as_json: Json = False) -> None:
+    """List the secrets, without values."""
+    from commands import secrets
+
+    secrets.page(as_json)
+
+
+@secret.command("delete")
+def delete_secret(name: Annotated[str, typer.Argument(help="Its name.")]) -> None:
+    """Delete a secret."""
+    from commands import secrets
+
+    secrets.delete(name)
+
+
+@secret.command("rotate")
+def rotate_secrets() -> None:
+    """Seal all secrets with the first key of SECRET_KEYS."""
+    from commands import secrets
+
+    secrets.rotate()
+
+
+@secret.command("key")
+def new_secret_key(
+    key_id: Annotated[str, typer.Argument(help="A name for the key, such as a date.")] = "k1",
+) -> None:
+    """Make a key: a part of SECRET_KEYS."""
+    from commands import secrets
+
+    secrets.key(key_id)
 
 
 # --- define ---

@@ -7,7 +7,7 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api import answers, node_answers
+from api import answers, node_answers, secret_answers
 from api.errors import PROBLEM_JSON, RETRY_AFTER, Problem
 from engine.service import Health
 
@@ -25,6 +25,8 @@ _KINDS = (
     answers.PingAnswer,
     node_answers.NodeTypeAnswer,
     node_answers.TrialAnswer,
+    secret_answers.SecretAnswer,
+    secret_answers.RotationAnswer,
 )
 _REASONS = {
     404: "There is no such thing.",

@@ -317,3 +317,19 @@ class TrialBody(Strict):
     timeout: Annotated[float, Field(gt=0, le=limits.WAIT, description="Seconds that it may take.")] = 10.0
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"config": {"a": "{{input.x}}"}, "input": {"x": 1}}]})
+
+
+class SecretBody(Strict):
+    """A value to keep. It is never shown again."""
+
+    value: Annotated[str, Field(min_length=4, max_length=65536, json_schema_extra={"format": "password"})]
+    allowed_hosts: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=255)]],
+        Field(
+            max_length=100,
+            description="The only hosts that it may be sent to; none: any.",
+            examples=[["api.example.com"]],
+        ),
+    ] = []
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"value": "s3cr3t"}]})

@@ -96,6 +96,8 @@ class Settings(BaseSettings):
 
     connections: Annotated[dict[str, dict[str, Any]], NoDecode, Field(repr=False)] = {}
     """Servers that workflows may use by name, as JSON: `{"crm": {"kind": "sql", "url": "…"}}`; see docs/nodes.md."""
+    secret_keys: SecretStr = SecretStr("")
+    """Keys that seal secrets, `id:base64` of 32 bytes, comma-separated: the first seals, the others only open."""
     code_runner: str = "monty"
     """Where `code` tasks run: `monty` (a sandbox), or `subprocess` (all of Python, for code that you trust)."""
 

@@ -10,6 +10,7 @@ import structlog
 
 from bootstrap.alone import Suspects
 from bootstrap.settings import Settings, load_settings
+from bootstrap.vault import open_vault
 from egress.client import HttpClient
 from engine import registry
 from engine.catalog import Catalog
@@ -64,7 +65,8 @@ async def host(settings: Settings, nodes: Catalog) -> AsyncIterator[Host]:
         sql = Lazily(partial(_open, "egress", "sql", "open_databases"))
         stack.push_async_callback(code.close)
         stack.push_async_callback(sql.close)
-        context = NodeContext(http, structlog.get_logger("node"), connections, code, sql)
+        vault = open_vault(settings.secret_keys.get_secret_value())
+        context = NodeContext(http, structlog.get_logger("node"), connections, code, sql, vault)
         suspects = Suspects(open_host)
         try:
             yield Host(partial(nodes.run, context=context), nodes.is_blocking, suspects.run)

@@ -4,12 +4,13 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from bootstrap import tasks
 from bootstrap.settings import Settings
+from bootstrap.vault import open_vault
 from engine import registry
 from engine.caretakers.claims import claims
 from engine.caretakers.inbox import Inbox
@@ -23,9 +24,11 @@ from engine.caretakers.sweep import sweep
 from engine.catalog import Catalog
 from engine.drafts import Drafts
 from engine.errors import ConfigurationError
+from engine.keeper import Keeper
 from engine.library import Library
 from engine.ports import ResponseCache, Store
 from engine.progress import Progress
+from engine.sealing import SealingExecutor
 from engine.service import WorkflowService
 from engine.task_ports import Executor, ExecutorOptions, Host
 from engine.trials import Trials
@@ -54,7 +57,9 @@ async def open_service(settings: Settings, *, engine: bool) -> AsyncIterator[Wor
         dialects = {dialect.name: dialect for dialect in registry.scan("definitions", "dialect")}
         drafts = Drafts(store, library, dialects, nodes, cache)
         host = await stack.enter_async_context(tasks.host(settings, nodes))
-        worker = await _open_worker(settings, store, library, progress, nodes, host) if engine else None
+        keeper = Keeper(store, open_vault(settings.secret_keys.get_secret_value()))
+        openers = _executors(settings, nodes, host, keeper)
+        worker = await _open_worker(settings, store, library, progress, openers) if engine else None
         inbox = Inbox(worker) if worker is not None else None
         pools = PoolWatch(worker) if worker is not None else None
         service = WorkflowService(
@@ -66,7 +71,8 @@ async def open_service(settings: Settings, *, engine: bool) -> AsyncIterator[Wor
             worker=worker,
             lag=lag,
             tell_inbox=inbox.tell if inbox is not None else _nobody,
-            trials=Trials(nodes, host),
+            trials=Trials(nodes, host, keeper),
+            secrets=keeper,
         )
         store.listen(partial(_wake, worker, inbox, pools, progress))
         duties: dict[str, Duty] = {"lag": lag.round}
@@ -131,9 +137,7 @@ def _holder() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-async def _open_worker(
-    settings: Settings, store: Store, library: Library, progress: Progress, nodes: Catalog, host: Host
-) -> Worker:
+def _executors(settings: Settings, nodes: Catalog, host: Host, keeper: Keeper) -> dict[str, Callable[[], Executor]]:
     options = ExecutorOptions(
         host,
         tasks.open_host,
@@ -142,10 +146,25 @@ async def _open_worker(
         settings.ray_address,
         settings.installation,
     )
+    return {name: partial(_open_executor, name, options, keeper) for name in nodes.executors()}
+
+
+def _open_executor(name: str, options: ExecutorOptions, keeper: Keeper) -> Executor:
+    executor: Executor = registry.load("executors", f"{name}_executor", "open_executor")(options)
+    return SealingExecutor(executor, keeper)
+
+
+async def _open_worker(
+    settings: Settings,
+    store: Store,
+    library: Library,
+    progress: Progress,
+    executors: Mapping[str, Callable[[], Executor]],
+) -> Worker:
     worker = Worker(
         store,
         library,
-        {name: partial(_open_executor, name, options) for name in nodes.executors()},
+        executors,
         settings.executor,
         progress,
         Terms(
@@ -157,11 +176,6 @@ async def _open_worker(
     )
     await worker.start()
     return worker
-
-
-def _open_executor(name: str, options: ExecutorOptions) -> Executor:
-    executor: Executor = registry.load("executors", f"{name}_executor", "open_executor")(options)
-    return executor
 
 
 @asynccontextmanager

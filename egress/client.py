@@ -124,13 +124,17 @@ class HttpClient:
         body: bytes | None,
         timeout: float,  # noqa: ASYNC109 — of the whole call, redirects and body included
         signed: bool = False,
+        hosts: frozenset[str] | None = None,
     ) -> Answer:
-        """One call. Raises `EgressError`. A `signed` URL, which has its query already, is sent as it is written."""
+        """One call. Raises `EgressError`. A `signed` URL, which has its query already, is sent as it is written.
+
+        With `hosts` no other may be reached, by redirects neither.
+        """
         try:
             _check_headers(headers)
             target = _signed_url(url) if signed else _url(url).update_query(query)
             async with asyncio.timeout(timeout):
-                return await self._follow(method, target, dict(headers), body)
+                return await self._follow(method, target, dict(headers), body, hosts)
         except TimeoutError:
             raise EgressError(f"{method} {shown(url)} did not answer within {timeout:g} s", "timeout") from None
         except ValueError as error:  # aiohttp.InvalidURL and UnicodeError are among them
@@ -138,9 +142,13 @@ class HttpClient:
         except (aiohttp.ClientError, OSError) as error:
             raise EgressError(f"{method} {shown(url)}: {_reason(error)}", "connection") from None
 
-    async def _follow(self, method: str, url: URL, headers: dict[str, str], body: bytes | None) -> Answer:
+    async def _follow(
+        self, method: str, url: URL, headers: dict[str, str], body: bytes | None, hosts: frozenset[str] | None
+    ) -> Answer:
         for _ in range(MAX_REDIRECTS + 1):
             self._check(url)
+            if hosts is not None and (url.host or "").lower() not in hosts:
+                raise _refused(f"a secret of this call may not be sent to {url.host}")
             assert self._session is not None
             async with self._session.request(
                 method, url, headers=headers, data=body, allow_redirects=False

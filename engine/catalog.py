@@ -10,6 +10,7 @@ from engine.configs import ConfigShape
 from engine.errors import ConfigurationError, Fault, NodeTypeNotFound, TaskError
 from engine.graph import suggestion
 from engine.model import Outcome, Record, TaskCall
+from engine.opening import opened
 from engine.task_ports import NodeContext, NodeHandler, Shape
 
 
@@ -36,6 +37,13 @@ class _Entry:
         self.spellings: dict[str, str] = dict(getattr(handler, "spellings", {}))
         msgspec.json.Decoder(handler.shape)  # one that cannot be decoded is found at start, not at the first run
         self.shape = ConfigShape(handler.type, handler.shape, self.spellings)
+
+    def run(self, call: TaskCall, context: NodeContext) -> Outcome | Awaitable[Outcome]:
+        try:
+            config = msgspec.convert(call.config, self.handler.shape)
+        except msgspec.ValidationError as error:
+            raise TaskError(f"config: {error}", type="invalid_config", retryable=False) from None
+        return self.handler.run(call, config, context)
 
 
 class Catalog:
@@ -112,6 +120,11 @@ class Catalog:
         entry = self._find(type)
         return entry.shape.conditions(config) if entry is not None else ()
 
+    def public(self, type: str, config: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: A002
+        """A config, as it was written, without what stands in fields that may have secrets."""
+        entry = self._find(type)
+        return entry.shape.public(config) if entry is not None else config
+
     def config_faults(self, type: str, config: Mapping[str, Any], where: str) -> list[Fault]:  # noqa: A002
         """What is wrong with a config before it is rendered; values with templates are left to the run."""
         entry = self._find(type)
@@ -122,11 +135,9 @@ class Catalog:
         entry = self._find(call.type)
         if entry is None:
             raise TaskError(f"this process has no node type {call.type!r}", type="unknown_node_type", retryable=False)
-        try:
-            config = msgspec.convert(call.config, entry.handler.shape)
-        except msgspec.ValidationError as error:
-            raise TaskError(f"config: {error}", type="invalid_config", retryable=False) from None
-        return entry.handler.run(call, config, context.beating(beat))
+        if call.secrets:
+            return opened(call, context.beating(beat), entry.run, blocking=entry.handler.blocking)
+        return entry.run(call, context.beating(beat))
 
     def _find(self, type: str) -> _Entry | None:  # noqa: A002
         return self._entries.get(type) or self._entries.get(self.resolve(type) or "")

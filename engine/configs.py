@@ -30,6 +30,7 @@ class ConfigShape:
         self.shape = shape
         self._verbatim = tuple(_marked(inspect.type_info(shape), "verbatim", ()))
         self._conditions = tuple(_marked(inspect.type_info(shape), "condition", ()))
+        self._secret = tuple(_marked(inspect.type_info(shape), "secrets", ()))
         self._type = type
         self._fields = {field.encode_name: field for field in msgspec.structs.fields(shape)}
         self._closed = shape.__struct_config__.forbid_unknown_fields
@@ -46,15 +47,22 @@ class ConfigShape:
 
     def conditions(self, config: Mapping[str, Any]) -> tuple[str, ...]:
         """Pointers to the conditions in a config, as it was written."""
-        if not self._conditions:
+        return self._places(self._conditions, config)
+
+    def _places(self, marked: Sequence[Place], config: Mapping[str, Any]) -> tuple[str, ...]:
+        if not marked:
             return ()
         written = self._written(config)
         found = (
-            _values(config[written[name]], rest, pointer(written[name]))
-            for name, *rest in self._conditions
-            if name in written
+            _values(config[written[name]], rest, pointer(written[name])) for name, *rest in marked if name in written
         )
         return tuple(place for values in found for place, value in values if value is not None)
+
+    def public(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The config without what stands in fields that may have secrets."""
+        for place in self._places(self._secret, config):
+            config = replaced(config, steps_of(config, place), None)
+        return config
 
     def faults(self, config: Mapping[str, Any], where: str) -> list[Fault]:
         """What is wrong with a config as it was written; values with templates are left to the run.

@@ -10,10 +10,12 @@
     │   ├── WorkflowNotFound
     │   ├── TaskNotFound
     │   ├── ExecutionNotFound
-    │   └── NodeTypeNotFound
+    │   ├── NodeTypeNotFound
+    │   └── SecretNotFound
     ├── Conflict                the thing is not in a state that allows it
     │   ├── KeyTaken
-    │   └── AlreadyEnded
+    │   ├── AlreadyEnded
+    │   └── SecretsDisabled     this installation has no key to seal them with
     ├── Exhausted               a bounded resource is full; try later
     ├── Unavailable             a server we need does not answer; try later
     │   ├── StoreUnavailable
@@ -122,6 +124,12 @@ class NodeTypeNotFound(NotFound):
     code = "node_type_not_found"
 
 
+class SecretNotFound(NotFound):
+    """There is no such secret; list them with GET /secrets."""
+
+    code = "secret_not_found"
+
+
 class Conflict(MillraceError):
     """This is not possible in the present state."""
 
@@ -138,6 +146,12 @@ class AlreadyEnded(Conflict):
     """The execution has already ended; nothing can change it any more."""
 
     code = "already_ended"
+
+
+class SecretsDisabled(Conflict):
+    """There is no key to seal secrets with: make one with `python cli.py secret key` and set SECRET_KEYS to it."""
+
+    code = "secrets_disabled"
 
 
 class Exhausted(MillraceError):

@@ -160,6 +160,8 @@ class NodeTypes(Protocol):
 
     def conditions(self, type: str, config: Mapping[str, Any]) -> tuple[str, ...]: ...  # noqa: A002
 
+    def public(self, type: str, config: Mapping[str, Any]) -> Mapping[str, Any]: ...  # noqa: A002
+
     def executors(self) -> Iterable[str]: ...
 
 
@@ -250,13 +252,17 @@ def _check_templates(definition: Definition, nodes: NodeTypes) -> tuple[Referenc
     parts = 0
     for task in definition.graph.tasks:
         where = definition.pointers.get(task.key, "")
+        field = f"{where}/{definition.config_field}"
         mine: dict[str, Place] = {}
+        config, wrong = compile_config(task.config, nodes.conditions(task.type, task.config), field)
+        if config.secrets:
+            faults += _check_secrets(compile_template(dict(nodes.public(task.type, task.config)), field)[0])
         for template, bad in (
-            compile_config(task.config, nodes.conditions(task.type, task.config), f"{where}/{definition.config_field}"),
+            (config, wrong),
             compile_condition(task.when, f"{where}/when"),
             compile_template(task.concurrency_key, f"{where}/concurrency_key"),
         ):
-            faults += [*bad, *_check_secrets(template)]
+            faults += bad
             mine = template.references | mine
             parts += template.parts
         references[task.key] = mine
@@ -266,10 +272,11 @@ def _check_templates(definition: Definition, nodes: NodeTypes) -> tuple[Referenc
     return references, faults
 
 
-def _check_secrets(template: Template | ConfigTemplate) -> list[Fault]:
+def _check_secrets(public: Template) -> list[Fault]:
+    """`public` is what stands in fields that are no place for a secret."""
     return [
-        Fault(f"there is no secret {name!r:.100}: this release keeps none", pointer_of(place), "template_secret")
-        for name, place in template.secrets.items()
+        Fault(f"the secret {name!r:.100} cannot stand here: this field is kept and shown", pointer_of(place), "secret")
+        for name, place in public.secrets.items()
     ]
 
 

@@ -222,12 +222,23 @@ class ExecutionView(Record, frozen=True, omit_defaults=False):
     cancel_requested: bool = False
 
 
+class Envelope(Record, frozen=True):
+    """A sealed secret. `hosts` is bound to it by the seal: the only hosts that it may be sent to; empty: any."""
+
+    name: str
+    key_id: str
+    nonce: bytes
+    ciphertext: bytes
+    hosts: tuple[str, ...] = ()
+
+
 class TaskCall(Record, frozen=True):
     """All that an executor needs to run one attempt; plain JSON, so that it can travel.
 
     `timeout` is seconds from the start of the attempt, `heartbeat_timeout` seconds from one sign of life to the next.
     `idempotency_key` (`execution/task/iteration`) is the same for every attempt: a node sends it to what it calls.
     `alone` calls are suspected of having killed their process: each runs in one of its own.
+    `secrets` are those that the config refers to, sealed: they are opened where the call is run.
     """
 
     execution_id: int
@@ -242,6 +253,7 @@ class TaskCall(Record, frozen=True):
     heartbeat_timeout: float | None = None
     resources: Resources = Resources()
     alone: bool = False
+    secrets: dict[str, Envelope] = {}
 
 
 class Completed(Record, frozen=True, tag=True):

@@ -22,6 +22,7 @@ from engine.model import (
     WorkflowVersion,
 )
 from engine.outbox import OutboxStore
+from engine.secrets import SecretStore
 from engine.states import ExecutionStatus, SlotStage
 
 WHOLE_HISTORY = limits.HISTORY + 4 * limits.TASKS
@@ -377,7 +378,7 @@ class JournalStore(Protocol):
         ...
 
 
-class Store(DraftStore, JournalStore, OutboxStore, Protocol):
+class Store(DraftStore, JournalStore, OutboxStore, SecretStore, Protocol):
     """Where state lives."""
 
     shared: ClassVar[bool]

@@ -14,6 +14,7 @@ from engine.drafts import Drafts, Ref
 from engine.errors import AlreadyEnded, ExecutionNotFound, IdempotencyMismatch, Invalid, LeaseLost, MillraceError
 from engine.events import ExecutionStarted, StoredEvent, encode
 from engine.failpoints import hit
+from engine.keeper import Keeper
 from engine.library import Entry
 from engine.model import DEFAULT_NAMESPACE, DraftTask, ExecutionRow, ExecutionView, Record, Workflow
 from engine.ports import (
@@ -73,8 +74,10 @@ class WorkflowService:
         lag: LoopLag,
         tell_inbox: Callable[[tuple[int, ...]], None],
         trials: Trials,
+        secrets: Keeper,
     ) -> None:
         self.cache = cache
+        self.secrets = secrets
         self.trials = trials
         self._store = store
         self._drafts = drafts

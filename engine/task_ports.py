@@ -17,6 +17,9 @@ Shape = type[msgspec.Struct]
 Verbatim = Annotated[str, msgspec.Meta(extra={"verbatim": True}, description="Taken as it is written: no templates.")]
 """Text that is a program (code, SQL): a template in it would let data become program, so it is refused at save."""
 
+SECRETS = msgspec.Meta(extra={"secrets": True})
+"""Marks a field that may have `{{secrets.name}}`: one whose value goes nowhere but out."""
+
 Condition = Annotated[
     bool,
     msgspec.Meta(
@@ -69,6 +72,8 @@ class NodeContext(NamedTuple):
     """The sandbox (`CodeRunner`)."""
     sql: Any = None
     """Databases of others (`egress.sql.Databases`), for blocking nodes."""
+    vault: Any = None
+    """Opens sealed secrets (`engine.secrets.Vault`); nodes get their values in their config."""
     heartbeat: Callable[[], None] = lambda: None
     """Says that this attempt is alive, for its `heartbeat_timeout`; cheap, from any thread."""
 

@@ -7,14 +7,19 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from msgspec import structs
+
 from engine import limits
 from engine.catalog import Catalog, NodeType
 from engine.documents import check_payload
 from engine.errors import Fault, Invalid, TaskError
+from engine.expressions.templates import compile_template
 from engine.expressions.tree import pointer_of
+from engine.keeper import Keeper
 from engine.model import AwaitSignal, Completed, Failed, Failure, Lost, Outcome, Record, Result, Sleep, TaskCall
 from engine.outcomes import portable
 from engine.rendering import compile_config
+from engine.secrets import names_in, shown
 from engine.states import TaskStatus
 from engine.task_ports import Host
 
@@ -59,9 +64,10 @@ class Trial(Record, frozen=True, omit_defaults=False):
 class Trials:
     """The node types of this process, and a host to run them in."""
 
-    def __init__(self, nodes: Catalog, host: Host) -> None:
+    def __init__(self, nodes: Catalog, host: Host, keeper: Keeper) -> None:
         self._nodes = nodes
         self._host = host
+        self._keeper = keeper
 
     def list(self) -> list[NodeType]:
         """By name."""
@@ -90,11 +96,14 @@ class Trials:
         began = time.monotonic()
         result = await self._attempt(call)
         elapsed = round(time.monotonic() - began, 6)
-        return _trial(rendered, portable(KEY, result, elapsed), elapsed)
+        return _trial(shown(rendered), portable(KEY, result, elapsed), elapsed)
 
     def _rendered(self, type: str, config: Mapping[str, Any], scope: TrialScope) -> tuple[str, dict[str, Any]]:  # noqa: A002
         template, faults = compile_config(config, self._nodes.conditions(type, config), "/config")
         faults = [*self._nodes.config_faults(type, config, "/config"), *faults]
+        public = compile_template(dict(self._nodes.public(type, config)), "/config")[0]
+        for name, place in public.secrets.items():
+            faults.append(Fault(f"the secret {name!r} cannot stand here", pointer_of(place), "secret"))
         for key, place in template.references.items():
             if key not in scope.tasks:
                 message = f"say what the task {key!r} has put out, in tasks"
@@ -122,6 +131,8 @@ class Trials:
             return Failed(Failure(type(error).__name__, str(error)))
 
     async def _outcome(self, call: TaskCall) -> Outcome:
+        if names := names_in(call.config):
+            call = structs.replace(call, secrets=await self._keeper.envelopes(names))
         if self._host.is_blocking(call.type):
             outcome = await asyncio.to_thread(self._host.run, call, _no_beat)
         else:

@@ -12,6 +12,7 @@ from engine.errors import ExecutionNotFound, TaskError
 from engine.library import Entry, Library
 from engine.model import ExecutionRow, ExecutionView, TaskRun
 from engine.ports import WHOLE_HISTORY, PoolSlot, Store
+from engine.secrets import shown
 from engine.state import State, TaskState, derived_status, replay
 from engine.states import SlotStage, TaskStatus, is_terminal
 
@@ -164,7 +165,8 @@ def _task_run(folded: _Folded, key: str) -> TaskRun:
 def _input(state: State, key: str) -> Any:
     """The rendered config: templates refer to ancestors only, so it is what the attempt was given."""
     state.now = state.tasks[key].started_at or 0.0
+    config = state.graph.by_key[key].config
     try:
-        return state.graph.by_key[key].config.render(state)
+        return shown(config.render(state)) if config.secrets else config.render(state)
     except TaskError:
         return None

@@ -10,7 +10,7 @@ from egress.client import MAX_BODY, Answer, EgressError, shown
 from engine.documents import decode_json
 from engine.errors import MillraceError, TaskError
 from engine.model import Completed, Outcome, TaskCall
-from engine.task_ports import NodeContext, Shape
+from engine.task_ports import SECRETS, NodeContext, Shape
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 Status = Annotated[int, msgspec.Meta(ge=100, le=599)]
@@ -40,11 +40,11 @@ class Config(msgspec.Struct, forbid_unknown_fields=True):
 
     url: Annotated[str, msgspec.Meta(min_length=1, max_length=8192)]
     method: Method = "GET"
-    headers: dict[str, str] = {}
-    query: dict[str, Scalar] = {}
-    auth: Basic | Bearer | None = None
-    body: Any = None
-    form: dict[str, Scalar] | None = None
+    headers: Annotated[dict[str, str], SECRETS] = {}
+    query: Annotated[dict[str, Scalar], SECRETS] = {}
+    auth: Annotated[Basic | Bearer | None, SECRETS] = None
+    body: Annotated[Any, SECRETS] = None
+    form: Annotated[dict[str, Scalar] | None, SECRETS] = None
     expected_status: tuple[Status, ...] = ()
     retry_on_status: tuple[Status, ...] = (408, 425, 429, 500, 502, 503, 504)
     timeout: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 30.0

@@ -14,6 +14,7 @@ from engine.ports import Compiled, NewTask, NewWorkflow, TaskEdit
 from storage.columns import is_id
 from storage.draft_cache import DraftCache
 from storage.records import TASK_COLUMNS, new_task_values, task_record, task_values, version_record, workflow_record
+from storage.secrets import Secrets
 from storage.tables import metadata
 
 workflow = metadata.tables["workflow"]
@@ -34,6 +35,7 @@ class Drafts:
         self._now = now
         self._cache = cache
         self._learned: list[Workflow] = []
+        self.secrets = Secrets(connection, now)
 
     def remember(self) -> None:
         """Puts what was read and written into the cache; to be called when it stands."""

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, func, type_coerce
 
 from engine.errors import ConfigurationError, StoreUnavailable
 from engine.events import StoredEvent
-from engine.model import ExecutionRow, Workflow, WorkflowVersion
+from engine.model import Envelope, ExecutionRow, Workflow, WorkflowVersion
 from engine.outbox import Outbox, Position, RelayTerm
 from engine.ports import (
     WHOLE_HISTORY,
@@ -32,6 +32,7 @@ from engine.ports import (
     Store,
     TaskEdit,
 )
+from engine.secrets import Secret
 from storage import pages, postgresql_drafts, schema
 from storage import postgresql_journal as journal
 from storage import postgresql_outbox as outbox
@@ -164,6 +165,20 @@ class PostgreSQLStore:
 
     async def get_versions(self, ids: Sequence[int]) -> dict[int, WorkflowVersion]:
         return reads.version_records(await self._read(reads.versions(ids)))
+
+    # --- secrets ---
+
+    async def put_secret(self, namespace: str, envelope: Envelope) -> Secret:
+        return await self._draft(lambda drafts: drafts.secrets.put(namespace, envelope))
+
+    async def list_secrets(self, namespace: str) -> list[Secret]:
+        return await self._draft(lambda drafts: drafts.secrets.list(namespace), isolation="AUTOCOMMIT")
+
+    async def get_secrets(self, namespace: str, names: Sequence[str]) -> dict[str, Secret]:
+        return await self._draft(lambda drafts: drafts.secrets.get(namespace, names), isolation="AUTOCOMMIT")
+
+    async def delete_secret(self, namespace: str, name: str) -> bool:
+        return await self._draft(lambda drafts: drafts.secrets.delete(namespace, name))
 
     # --- leases ---
 

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from engine.errors import ConfigurationError, MillraceError, StoreUnavailable
 from engine.events import StoredEvent
-from engine.model import ExecutionRow, Workflow, WorkflowVersion
+from engine.model import Envelope, ExecutionRow, Workflow, WorkflowVersion
 from engine.outbox import Outbox, Position, RelayTerm
 from engine.ports import (
     WHOLE_HISTORY,
@@ -35,6 +35,7 @@ from engine.ports import (
     Store,
     TaskEdit,
 )
+from engine.secrets import Secret
 from storage import pages, schema, sqlite_journal, sqlite_outbox, sqlite_reads, sqlite_slots
 from storage.coalesce import Coalescer
 from storage.columns import Instant, from_microseconds, to_microseconds
@@ -159,6 +160,20 @@ class SQLiteStore:
 
     async def get_versions(self, ids: Sequence[int]) -> dict[int, WorkflowVersion]:
         return await self._read_raw(lambda db: sqlite_reads.versions(db, ids))
+
+    # --- secrets ---
+
+    async def put_secret(self, namespace: str, envelope: Envelope) -> Secret:
+        return await self._draft(lambda drafts: drafts.secrets.put(namespace, envelope))
+
+    async def list_secrets(self, namespace: str) -> list[Secret]:
+        return await self._view(lambda drafts: drafts.secrets.list(namespace))
+
+    async def get_secrets(self, namespace: str, names: Sequence[str]) -> dict[str, Secret]:
+        return await self._view(lambda drafts: drafts.secrets.get(namespace, names))
+
+    async def delete_secret(self, namespace: str, name: str) -> bool:
+        return await self._draft(lambda drafts: drafts.secrets.delete(namespace, name))
 
     # --- leases ---
 

@@ -283,3 +283,17 @@ class IdBlockTable(Base, table=True):
     __tablename__ = "id_block"
     name: str = _column(Text, primary_key=True)
     next: int = _column(BigInteger)
+
+
+class SecretTable(Base, table=True):
+    """A sealed value: AES-GCM with the key named by `key_id`; name, namespace and hosts are authenticated with it."""
+
+    __tablename__ = "secret"
+    namespace: str = _column(Text, primary_key=True)
+    name: str = _column(Text, primary_key=True)
+    key_id: str = _column(Text)
+    nonce: bytes = _column(LargeBinary)
+    ciphertext: bytes = _column(LargeBinary)
+    hosts: bytes = _column(LargeBinary)
+    created_at: float = _column(Instant)
+    updated_at: float = _column(Instant)

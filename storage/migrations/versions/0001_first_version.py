@@ -267,6 +267,18 @@ def upgrade() -> None:
         sa.UniqueConstraint("workflow_id", "number", name=op.f("uq_workflow_version_workflow_id_number")),
         sqlite_autoincrement=True,
     )
+    op.create_table(
+        "secret",
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=False),
+        sa.Column("nonce", sa.LargeBinary(), nullable=False),
+        sa.Column("ciphertext", sa.LargeBinary(), nullable=False),
+        sa.Column("hosts", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", Instant(), nullable=False),
+        sa.Column("updated_at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("namespace", "name", name=op.f("pk_secret")),
+    )
     if op.get_bind().dialect.name == "postgresql":
         op.execute(FENCE)
         op.execute(EXPECT)

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from api import contract, errors
 from api.app import VERSION
-from api.routes import executions, health, nodes, tasks, workflows
+from api.routes import executions, health, nodes, secrets, tasks, workflows
 from tests.rest import Rest
 
 DOCUMENTED = {
@@ -28,6 +28,9 @@ DOCUMENTED = {
     "/nodes": {"get"},
     "/nodes/{type}": {"get"},
     "/nodes/{type}/test": {"post"},
+    "/secrets": {"get"},
+    "/secrets/{name}": {"get", "put", "delete"},
+    "/secrets/actions/rotate": {"post"},
     "/health": {"get"},
     "/ping": {"get"},
 }
@@ -36,7 +39,7 @@ DOCUMENTED = {
 @pytest.fixture(scope="module")
 def app() -> FastAPI:
     app = FastAPI(title="t", version=VERSION)
-    for room in (workflows, tasks, executions, nodes, health):
+    for room in (workflows, tasks, executions, nodes, secrets, health):
         app.include_router(room.router)
     errors.install(app)
     contract.install(app)
@@ -64,7 +67,7 @@ def test_every_operation_says_what_it_does_and_how_it_refuses(document: Any) -> 
                     assert list(answer["content"]) == ["application/problem+json"]
                 if status in ("429", "503") and operation["operationId"] != "health":
                     assert "Retry-After" in answer["headers"]
-    assert len(names) == 23
+    assert len(names) == 28
 
 
 def test_every_reference_and_link_leads_somewhere(document: Any) -> None:

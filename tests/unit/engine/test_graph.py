@@ -34,6 +34,9 @@ class Nodes:
     def conditions(self, type: str, config: Mapping[str, Any]) -> tuple[str, ...]:  # noqa: A002
         return ("/test",) if "test" in config else ()
 
+    def public(self, type: str, config: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: A002
+        return config
+
     def executors(self) -> Iterable[str]:
         return ("asyncio",)
 

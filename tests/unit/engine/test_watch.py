@@ -31,7 +31,16 @@ def service(*reads: list[StoredEvent]) -> WorkflowService:
     views: Any = SimpleNamespace(get=get)
     nobody: Any = None
     return WorkflowService(
-        store, nobody, views, Progress(), cache=None, worker=None, lag=nobody, tell_inbox=lambda _: None, trials=nobody
+        store,
+        nobody,
+        views,
+        Progress(),
+        cache=None,
+        worker=None,
+        lag=nobody,
+        tell_inbox=lambda _: None,
+        trials=nobody,
+        secrets=nobody,
     )
 
 
