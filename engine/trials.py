@@ -103,7 +103,7 @@ class Trials:
         faults = [*self._nodes.config_faults(type, config, "/config"), *faults]
         public = compile_template(dict(self._nodes.public(type, config)), "/config")[0]
         for name, place in public.secrets.items():
-            faults.append(Fault(f"the secret {name!r} cannot stand here", pointer_of(place), "secret"))
+            faults.append(Fault(f"the secret {name!r} cannot stand here", pointer_of(place), "template_secret"))
         for key, place in template.references.items():
             if key not in scope.tasks:
                 message = f"say what the task {key!r} has put out, in tasks"
