@@ -275,7 +275,11 @@ def _check_templates(definition: Definition, nodes: NodeTypes) -> tuple[Referenc
 def _check_secrets(public: Template) -> list[Fault]:
     """`public` is what stands in fields that are no place for a secret."""
     return [
-        Fault(f"the secret {name!r:.100} cannot stand here: this field is kept and shown", pointer_of(place), "template_secret")
+        Fault(
+            f"the secret {name!r:.100} cannot stand here: this field is kept and shown",
+            pointer_of(place),
+            "template_secret",
+        )
         for name, place in public.secrets.items()
     ]
 
