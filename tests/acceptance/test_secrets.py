@@ -15,6 +15,7 @@ from bootstrap.settings import Settings
 from bootstrap.vault import new_key
 from bootstrap.wiring import open_service
 from engine.secrets import MASK
+from tests.acceptance.serving import call_cli, serving
 from tests.rest import Rest
 from tests.unit.egress.web import Site, raw, site
 
@@ -173,3 +174,18 @@ async def test_keys_are_rotated(tmp_path: Path, here: Site) -> None:
     assert here.asked[0][1] == "/?k=s3cr3t-value"
     async with open_service(settings(tmp_path, ""), engine=False) as service:
         assert (await Rest(build(service)).put("/secrets/k", {"value": "other"})).code == "secrets_disabled"
+
+
+def test_the_command_line(tmp_path: Path) -> None:
+    made = call_cli("secret", "key", "k9")
+    assert made.out.startswith("k9:")
+    with serving(tmp_path, SECRET_KEYS=made.out.strip(), LOG_LEVEL="warning") as served:
+        done = served.cli("secret", "set", "api_key", "--host", "api.example.com", stdin="s3cr3t-value\n")
+        assert (done.code, "k9" in done.out) == (0, True)
+        shown = served.cli("secret", "list")
+        assert "api.example.com" in shown.out
+        assert "s3cr3t" not in done.out + shown.out + json.dumps(served.rest("GET", "/secrets"))
+        assert "1 secrets sealed" in served.cli("secret", "rotate").out
+        assert served.cli("secret", "delete", "api_key").code == 0
+        assert served.cli("secret", "delete", "api_key").code != 0
+        assert served.cli("secret", "set", "short", stdin="abc").code != 0
