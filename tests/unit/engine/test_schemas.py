@@ -1,11 +1,13 @@
 """JSON Schema from outside: what it finds, and what it does not do."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from engine.errors import Invalid
 from engine.schemas import SHOWN, compile_schema
+from tests.unit.egress.web import site
 
 
 def test_faults_point_into_the_value() -> None:
@@ -34,6 +36,13 @@ def test_no_more_than_some_faults_are_told() -> None:
 def test_what_is_no_schema_or_would_be_fetched_is_refused(schema: dict[str, Any]) -> None:
     with pytest.raises(Invalid, match="not a JSON Schema that can be used"):
         compile_schema(schema)
+
+
+async def test_nothing_is_fetched() -> None:
+    async with site() as here:
+        with pytest.raises(Invalid):
+            await asyncio.to_thread(compile_schema, {"$ref": here.url("/schema.json")})
+        assert here.asked == []
 
 
 def test_a_hostile_pattern_costs_nothing() -> None:

@@ -125,6 +125,8 @@ async def test_a_cancelled_call_is_never_sent(world: World) -> None:
     mine = call()
     world.executor.submit([mine])
     world.executor.cancel([mine])
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
     await world.settle()
     assert (world.inner.submitted, world.inner.cancelled, world.reports) == ([], [], [])
 
