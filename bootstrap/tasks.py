@@ -68,14 +68,9 @@ async def host(settings: Settings, nodes: Catalog) -> AsyncIterator[Host]:
         vault = open_vault(settings.secret_keys.get_secret_value())
         context = NodeContext(http, structlog.get_logger("node"), connections, code, sql, vault)
         suspects = Suspects(open_host)
-        try:
-            yield Host(partial(nodes.run, context=context), nodes.is_blocking, suspects.run)
-        finally:
-            await suspects.close()
+        stack.push_async_callback(suspects.close)
+        yield Host(partial(nodes.run, context=context), nodes.is_blocking, suspects.run)
+
+
 def _open(room: str, module: str, attribute: str, *arguments: Any) -> Any:
     return registry.load(room, module, attribute)(*arguments)
-        suspects = Suspects(open_host)
-        try:
-            yield Host(partial(nodes.run, context=context), nodes.is_blocking, suspects.run)
-        finally:
-            await suspects.close()
