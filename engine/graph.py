@@ -5,11 +5,13 @@ Nothing above the dialects knows how a graph was written; this module knows noth
 
 import difflib
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import msgspec
+from msgspec import structs
 
 from engine import limits
 from engine.documents import canonical_json, pointer
@@ -23,6 +25,16 @@ from engine.rendering import ConfigTemplate, compile_config
 ERROR_LABEL = "@error"
 """The label of an edge that is taken only when its source failed for good and `on_error` names the target."""
 
+END = ""
+"""The target of an edge that leads to nothing, on purpose."""
+
+BRANCH = frozenset({"branch", "switch"})
+CONDITIONAL = frozenset({"conditional", "condition", "if"})
+"""Types whose configs may name the tasks that they lead to; each dialect makes edges of that."""
+
+TASK_KEY = re.compile(r"[A-Za-z0-9_-]+")
+"""The key of a task: a segment of a template's path."""
+
 HINTS = 20
 """Faults of one kind that get a suggestion; looking for one among many tasks takes milliseconds."""
 CHOICES = 1_000
@@ -30,9 +42,12 @@ CHOICES = 1_000
 
 
 class Vertex:
-    """A task with all that planning and starting it needs, computed once."""
+    """A task with all that planning and starting it needs, computed once.
 
-    __slots__ = ("concurrency_key", "config", "index", "key", "limited", "out", "task", "when")
+    `labels` are those of its edges, the engine's own apart. `missing` are targets that do not exist, by label.
+    """
+
+    __slots__ = ("concurrency_key", "config", "index", "key", "labels", "limited", "missing", "out", "task", "when")
 
     def __init__(
         self,
@@ -40,6 +55,7 @@ class Vertex:
         task: Task,
         out: tuple[tuple[str | None, int], ...],
         conditions: Iterable[str] = (),
+        elsewhere: Iterable[Edge] = (),
         *,
         bounded: bool,
     ) -> None:
@@ -47,6 +63,9 @@ class Vertex:
         self.key = task.key
         self.task = task
         self.out = out
+        self.missing = {edge.label: edge.target for edge in elsewhere if edge.target != END}
+        labels = [*(label for label, _ in out), *(edge.label for edge in elsewhere)]
+        self.labels = frozenset(label for label in labels if label is not None and label != ERROR_LABEL)
         self.config: Template | ConfigTemplate = compile_config(task.config, conditions)[0]
         self.when: Template | None = None if task.when is True else compile_condition(task.when)[0]
         shared = task.concurrency_key
@@ -73,8 +92,12 @@ class CompiledGraph:
     def __init__(self, graph: Graph, presentation: Presentation) -> None:
         index = {task.key: i for i, task in enumerate(graph.tasks)}
         out: list[list[tuple[str | None, int]]] = [[] for _ in graph.tasks]
+        elsewhere: dict[str, list[Edge]] = {}
         self.indegree = [0] * len(graph.tasks)
         for edge in graph.edges:
+            if edge.target not in index:
+                elsewhere.setdefault(edge.source, []).append(edge)
+                continue
             out[index[edge.source]].append((edge.label, index[edge.target]))
             self.indegree[index[edge.target]] += 1
         place = {key: i for i, key in enumerate(presentation.order)}
@@ -84,7 +107,14 @@ class CompiledGraph:
         self.max_concurrency = graph.max_concurrency
         bounded = graph.max_concurrency is not None
         self.vertices = tuple(
-            Vertex(i, task, tuple(out[i]), graph.conditions.get(task.key, ()), bounded=bounded)
+            Vertex(
+                i,
+                task,
+                tuple(out[i]),
+                graph.conditions.get(task.key, ()),
+                elsewhere.get(task.key, ()),
+                bounded=bounded,
+            )
             for i, task in enumerate(graph.tasks)
         )
         self.limited = any(vertex.limited for vertex in self.vertices)
@@ -105,7 +135,7 @@ def canonical(graph: Graph) -> bytes:
     if graph.conditions:
         content["conditions"] = {key: sorted(places) for key, places in graph.conditions.items()}
     if graph.tasks:
-        content["tasks"] = [_task_content(task) for task in sorted(graph.tasks, key=lambda task: task.key)]
+        content["tasks"] = [task_content(task) for task in sorted(graph.tasks, key=lambda task: task.key)]
     if edges:
         content["edges"] = [_content(edge, _EDGE) for edge in edges]
     return canonical_json(content)
@@ -114,7 +144,8 @@ def canonical(graph: Graph) -> bytes:
 _TASK, _RETRY, _RESOURCES, _EDGE = Task(""), RetryPolicy(), Resources(), Edge("", "")
 
 
-def _task_content(task: Task) -> dict[str, Any]:
+def task_content(task: Task) -> dict[str, Any]:
+    """The fields that are not the default."""
     content = _content(task, _TASK)
     if "retry" in content:
         content["retry"] = _content(task.retry, _RETRY)
@@ -166,12 +197,12 @@ class NodeTypes(Protocol):
 
 
 def check(definition: Definition, nodes: NodeTypes) -> list[Fault]:
-    """All faults of meaning, each with its pointer in what the user wrote. Empty: it can be executed."""
+    """All faults, each with its pointer in what the user wrote. Empty: it can be executed."""
     graph = definition.graph
     if len(graph.tasks) > limits.TASKS:
         return [Fault(f"a workflow has at most {limits.TASKS} tasks, this one has {len(graph.tasks)}", "/tasks")]
-    faults = _check_keys(definition)
-    if faults:
+    faults = [*definition.faults, *_check_keys(definition)]
+    if len(faults) > len(definition.faults):
         return faults
     for task in graph.tasks:
         faults.extend(_check_task(task, definition, nodes))
@@ -188,7 +219,7 @@ def check(definition: Definition, nodes: NodeTypes) -> list[Fault]:
 
 
 def _check_keys(definition: Definition) -> list[Fault]:
-    """What every later check takes for granted: keys are unique, and edges lead from task to task."""
+    """What every later check takes for granted: keys are unique, and edges lead away from tasks."""
     counts = Counter(task.key for task in definition.graph.tasks)
     faults = [
         Fault(
@@ -199,7 +230,7 @@ def _check_keys(definition: Definition) -> list[Fault]:
         for key, count in counts.items()
         if count > 1
     ]
-    ends = dict.fromkeys(end for edge in definition.graph.edges for end in (edge.source, edge.target))
+    ends = dict.fromkeys(edge.source for edge in definition.graph.edges)
     faults += [
         Fault(f"an edge names the task {end!r}, which does not exist", "", "unknown_task")
         for end in ends
@@ -210,11 +241,11 @@ def _check_keys(definition: Definition) -> list[Fault]:
 
 def _check_task(task: Task, definition: Definition, nodes: NodeTypes) -> list[Fault]:
     where = definition.pointers.get(task.key, "")
-    field = f"{where}/{definition.config_field}"
+    field = config_pointer(definition, task.key)
     faults: list[Fault] = []
     if nodes.resolve(task.type) is None:
         message = f"unknown node type {task.type!r:.100}{suggestion(task.type, nodes.types())}"
-        faults.append(Fault(message, f"{where}/type", "unknown_node_type"))
+        faults.append(Fault(message, definition.types.get(task.key, f"{where}/type"), "unknown_node_type"))
     else:
         faults.extend(nodes.config_faults(task.type, task.config, field))
     if task.executor is not None and task.executor not in nodes.executors():
@@ -229,6 +260,11 @@ def _check_task(task: Task, definition: Definition, nodes: NodeTypes) -> list[Fa
         )
         faults.append(Fault(message, f"{where}/on_error", "unknown_task"))
     return faults
+
+
+def config_pointer(definition: Definition, key: str) -> str:
+    """Where the user wrote the config of the task `key`."""
+    return definition.configs.get(key) or f"{definition.pointers.get(key, '')}/{definition.config_field}"
 
 
 def _check_liveness(task: Task, where: str) -> list[Fault]:
@@ -252,7 +288,7 @@ def _check_templates(definition: Definition, nodes: NodeTypes) -> tuple[Referenc
     parts = 0
     for task in definition.graph.tasks:
         where = definition.pointers.get(task.key, "")
-        field = f"{where}/{definition.config_field}"
+        field = config_pointer(definition, task.key)
         mine: dict[str, Place] = {}
         config, wrong = compile_config(task.config, nodes.conditions(task.type, task.config), field)
         if config.secrets:
@@ -306,11 +342,11 @@ def stored(definition: Definition, nodes: NodeTypes) -> Definition:
     conditions = {}
     for task in definition.graph.tasks:
         kind, config = nodes.canonical(task.type, task.config)
-        tasks.append(msgspec.structs.replace(task, type=kind, config=config))
+        tasks.append(structs.replace(task, type=kind, config=config))
         if places := nodes.conditions(kind, config):
             conditions[task.key] = places
-    graph = msgspec.structs.replace(definition.graph, tasks=tuple(tasks), conditions=conditions)
-    return msgspec.structs.replace(definition, graph=graph)
+    graph = structs.replace(definition.graph, tasks=tuple(tasks), conditions=conditions)
+    return structs.replace(definition, graph=graph)
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
@@ -337,7 +373,8 @@ def _ancestors(graph: Graph) -> dict[str, int]:
 def _successors(graph: Graph) -> dict[str, list[str]]:
     successors: dict[str, list[str]] = {task.key: [] for task in graph.tasks}
     for edge in graph.edges:
-        successors[edge.source].append(edge.target)
+        if edge.target in successors:
+            successors[edge.source].append(edge.target)
     return successors
 
 
@@ -345,7 +382,8 @@ def _topological(graph: Graph) -> list[str]:
     """Keys in an order where sources come first; those on or behind a cycle are left out."""
     indegree = {task.key: 0 for task in graph.tasks}
     for edge in graph.edges:
-        indegree[edge.target] += 1
+        if edge.target in indegree:
+            indegree[edge.target] += 1
     successors = _successors(graph)
     order = [key for key, count in indegree.items() if not count]
     for key in order:

@@ -65,10 +65,13 @@ class Task(Record, frozen=True):
 
 
 class Edge(Record, frozen=True):
-    """`target` follows `source`, always (no label) or when the outcome of `source` has this label."""
+    """`target` follows `source`, always (no label) or when the outcome of `source` has this label.
+
+    `target` may be the key of no task: `source` fails when it takes that edge. "" is no task on purpose: the path ends.
+    """
 
     source: str
-    target: str
+    target: str = ""
     label: str | None = None
 
 

@@ -13,7 +13,7 @@ from engine import events as ev
 from engine import limits
 from engine.documents import check_value
 from engine.errors import InvalidDocument, MillraceError, TaskError
-from engine.graph import ERROR_LABEL
+from engine.graph import ERROR_LABEL, Vertex
 from engine.model import AwaitSignal, Completed, Failed, Failure, Lost, Outcome, Result, Sleep
 
 LAST_MOMENT = 253_402_300_799.0
@@ -74,6 +74,20 @@ def _event_of(key: str, outcome: Outcome, elapsed: float) -> ev.Event:
 def storable(error: Failure, task: str) -> Failure:
     """`error` as text that can be encoded, within its bound."""
     return Failure(_text(error.type), _text(error.message), task)
+
+
+def check_way(vertex: Vertex, event: ev.Event) -> None:
+    """Raises `TaskError`, not retryable, if a task that completes so would follow an edge that leads nowhere."""
+    if not isinstance(event, ev.TaskCompleted):
+        return
+    for label in (None, event.label):
+        if label in vertex.missing:
+            way = "it" if label is None else f"its label {label!r}"
+            message = f"{way} leads to the task {vertex.missing[label]!r}, which does not exist; add it"
+            raise _bad(message, "unknown_label" if label else "unknown_target")
+    if event.label is not None and vertex.labels and event.label not in vertex.labels:
+        known = ", ".join(sorted(vertex.labels))
+        raise _bad(f"no edge has its label {event.label!r}; there are: {known}", "unknown_label")
 
 
 def loss_of(key: str, result: Lost) -> ev.TaskLost:

@@ -16,7 +16,7 @@ from engine import limits
 from engine.errors import TaskError
 from engine.graph import CompiledGraph, Vertex
 from engine.model import Failed, Failure, Lost, Result, TaskCall
-from engine.outcomes import loss_of, record_of, storable
+from engine.outcomes import check_way, loss_of, record_of, storable
 from engine.planner import LOST_ALONE, chance, is_hopeless, is_suspect, next_retry, plan
 from engine.pools import Tickets
 from engine.ports import Append, NewExecution, Park, Signal
@@ -236,6 +236,7 @@ class Run:
             return
         try:
             event, record = record_of(key, result, elapsed)
+            check_way(self.state.graph.by_key[key], event)
         except TaskError as error:
             self._fail(key, Failure(error.type, error.message, key), error.retryable, elapsed)
             return
@@ -275,7 +276,7 @@ class Run:
         mail = self.state.mail.get(name)
         waiting = self.state.awaiting.get(name)
         if mail and waiting:
-            self._say(ev.TaskCompleted(next(iter(waiting)), mail[0]))
+            self._complete(ev.TaskCompleted(next(iter(waiting)), mail[0]))
 
     def _is_due(self) -> bool:
         if not self.state.alarms:
@@ -291,7 +292,16 @@ class Run:
             error = Failure("timeout", f"no signal {task.awaiting!r} came in time", key)
             self._say(ev.TaskFailed(key, error))
         else:
-            self._say(ev.TaskCompleted(key, task.output))
+            self._complete(ev.TaskCompleted(key, task.output))
+
+    def _complete(self, event: ev.TaskCompleted) -> None:
+        """The end of a wait."""
+        try:
+            check_way(self.state.graph.by_key[event.task], event)
+        except TaskError as error:
+            self._say(ev.TaskFailed(event.task, Failure(error.type, error.message, event.task)))
+        else:
+            self._say(event)
 
     # --- deciding ---
 

@@ -311,6 +311,7 @@ def _fail(state: State, event: ev.TaskFailed) -> None:
         task = _end(state, event.task, TaskStatus.FAILED)
     task.failures += 1
     task.error = event.error
+    task.output = None
     task.awaiting = None
     if event.retry_in is not None:
         return

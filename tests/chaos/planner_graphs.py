@@ -2,7 +2,7 @@
 
 import random
 
-from engine.graph import ERROR_LABEL
+from engine.graph import END, ERROR_LABEL
 from engine.model import Edge, Graph, RetryPolicy, Task
 
 LABELS = (None, None, None, "yes", "no")
@@ -19,7 +19,7 @@ def random_input(rnd: random.Random) -> dict[str, object]:
 
 
 def random_graph(rnd: random.Random) -> Graph:
-    """Up to eight tasks; edges go forward only."""
+    """Up to eight tasks; edges go forward only, a few to nothing or to what does not exist."""
     keys = [f"t{i}" for i in range(rnd.choice((0, 1, 2, 3, 4, 5, 6, 8)))]
     edges: dict[Edge, None] = {}
     density = rnd.random()
@@ -27,6 +27,8 @@ def random_graph(rnd: random.Random) -> Graph:
         for target in keys[place + 1 :]:
             if rnd.random() < density * 0.7:
                 edges[Edge(source, target, rnd.choice(LABELS))] = None
+        if rnd.random() < 0.06:
+            edges[Edge(source, rnd.choice((END, "nowhere")), rnd.choice(("yes", "no", None)))] = None
     tasks = []
     for place, key in enumerate(keys):
         on_error = _on_error(rnd, keys[place + 1 :])

@@ -147,6 +147,7 @@ class Journal:
 
     def _check_completed(self, event: ev.TaskCompleted, before: History, now: float) -> None:
         key, name = event.task, before.waits_for(event.task)
+        assert before.lost_way(key, event.label) is None
         if name is not None:
             assert event.output == before.mail(name)[0]
         elif before.status(key) is T.WAITING:
@@ -164,6 +165,10 @@ class Journal:
         match before.status(key):
             case T.RUNNING:
                 given = self.expected.pop(key)
+                if isinstance(given, Completed):
+                    assert event.error.type == before.lost_way(key, given.label)
+                    assert event.retry_in is None
+                    return
                 assert isinstance(given, Failed)
                 assert event.error == Failure(given.error.type, given.error.message, key)
                 policy = before.tasks[key].retry
@@ -172,10 +177,7 @@ class Journal:
                 assert bounds is None or bounds[0] <= (event.retry_in or 0) <= bounds[1]
                 return
             case T.WAITING:
-                due = before.due(key, self.times)
-                assert due is not None
-                assert due <= now, "a wait timed out early"
-                assert before.waits_for(key)
+                self._check_wait_failed(event, before, now)
             case T.PENDING if key in verdict.faults:
                 pass
             case T.SCHEDULED if event.error.type == "process_lost":
@@ -184,6 +186,18 @@ class Journal:
                 assert status is T.SCHEDULED or key in verdict.starts
                 assert before.render(before.tasks[key].config) is MISSING
         assert event.retry_in is None
+
+    def _check_wait_failed(self, event: ev.TaskFailed, before: History, now: float) -> None:
+        """In vain, or because what it ends with leads nowhere."""
+        due, name = before.due(event.task, self.times), before.waits_for(event.task)
+        if event.error.type == "timeout":
+            assert name
+        else:
+            assert event.error.type == before.lost_way(event.task, None)
+            if name and before.mail(name):
+                return
+        assert due is not None
+        assert due <= now, "a wait ended early"
 
     # --- one commit ---
 

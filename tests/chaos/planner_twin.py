@@ -171,6 +171,17 @@ class History:
             case _:
                 return None
 
+    def lost_way(self, source: str, label: str | None) -> str | None:
+        """The type of failure of a task that ends well with `label`, because that leads nowhere; None: it does not."""
+        out = [edge for edge in self.graph.edges if edge.source == source and edge.label != "@error"]
+        wrong = [edge.label for edge in out if edge.target and edge.target not in self.tasks]
+        if None in wrong:
+            return "unknown_target"
+        labels = {edge.label for edge in out} - {None}
+        if label is not None and labels and (label in wrong or label not in labels):
+            return "unknown_label"
+        return None
+
     # --- templates: whole strings only ---
 
     def render(self, value: Any) -> Any:

@@ -428,3 +428,66 @@ def test_tasks_that_wait_for_a_slot_say_so_and_are_woken() -> None:
     assert drive.woken == 1
     step = drive.step()
     assert step.events == [ev.TaskStarted("b")]
+
+
+# --- ways that lead nowhere ---
+
+
+def ended(drive: Driver) -> Failure | None:
+    failed = [event for event in drive.events if isinstance(event, ev.TaskFailed)]
+    return failed[0].error if failed else None
+
+
+BRANCH = (Edge("a", "b", "yes"), Edge("a", "", "no"), Edge("a", "gift", "vip"))
+
+
+@pytest.mark.parametrize(
+    ("label", "failure"),
+    [
+        ("yes", None),
+        ("no", None),
+        (None, None),
+        ("maybe", "no edge has its label 'maybe'; there are: no, vip, yes"),
+        ("vip", "its label 'vip' leads to the task 'gift', which does not exist; add it"),
+    ],
+)
+def test_a_label_that_leads_nowhere_fails_the_task(label: str | None, failure: str | None) -> None:
+    drive = Driver(Task("a", retry=RetryPolicy(3)), Task("b"), edges=BRANCH)
+    drive.begin()
+    step = drive.result("a", Completed(1, label))
+    error = ended(drive)
+    assert (error and error.message) == failure
+    if failure is not None:
+        assert error is not None
+        assert error.type == "unknown_label"
+        assert step.ended
+    assert ("TaskStarted" in names(step)) == (label == "yes")
+
+
+def test_labels_mean_nothing_where_no_edge_has_one() -> None:
+    drive = Driver(Task("a"), Task("b"), edges=(Edge("a", "b"),))
+    drive.begin()
+    assert names(drive.result("a", Completed(1, "anything"))) == ["TaskCompleted", "TaskStarted"]
+
+
+@pytest.mark.parametrize("outcome", [Completed(1), Completed(1, "yes"), Sleep(5), AwaitSignal("s")])
+def test_a_task_that_leads_to_one_that_does_not_exist_fails_when_it_has_ended(outcome: Any) -> None:
+    drive = Driver(Task("a"), Task("b"), edges=(Edge("a", "nowhere"), Edge("a", "b", "yes")))
+    drive.begin()
+    drive.result("a", outcome)
+    if isinstance(outcome, Sleep):
+        drive.run.now += 100
+        drive.step()
+    elif isinstance(outcome, AwaitSignal):
+        drive.signal(1, "s")
+        drive.step()
+    error = ended(drive)
+    assert error is not None
+    assert (error.type, error.task) == ("unknown_target", "a")
+
+
+def test_a_handler_of_errors_takes_over_from_a_label_that_leads_nowhere() -> None:
+    edges = (*BRANCH, Edge("a", "h", "@error"))
+    drive = Driver(Task("a", on_error="h"), Task("b"), Task("h"), edges=edges)
+    drive.begin()
+    assert names(drive.result("a", Completed(1, "vip"))) == ["TaskFailed", "TaskSkipped", "TaskStarted"]
