@@ -13,6 +13,7 @@ from bootstrap.settings import Settings, load_settings
 from bootstrap.vault import open_vault
 from egress.client import HttpClient
 from engine import registry
+from engine.authoring import Authoring
 from engine.catalog import Catalog
 from engine.connections import Connections
 from engine.errors import ConfigurationError
@@ -44,6 +45,11 @@ def catalog(settings: Settings) -> Catalog:
         registry.extend("nodes", settings.nodes_dir)
     executors = [name.removesuffix("_executor") for name in registry.names("executors")]
     return Catalog(registry.scan("nodes", "handler"), executors)
+
+
+def authoring(nodes: Catalog) -> Authoring:
+    """The dialects of this installation, over its node types."""
+    return Authoring(registry.scan("definitions", "dialect"), nodes)
 
 
 @asynccontextmanager

@@ -1,12 +1,14 @@
 """*Ordered tasks*: rows sorted by (order, id).
 
 A sync task starts when the sync task before it has ended. An async task starts when the sync task before it has
-ended, and then runs beside all that follows. `depends_on` adds edges. A task that some `on_error` names stands
-outside the order: it runs only when that other task has failed.
+ended, and then runs beside all that follows. `depends_on` adds edges. A task that some `on_error`, or a case
+of a branch, names stands outside the order: it runs only when that other task has failed, or leads to it.
 """
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
+from definitions._ways import Way, read_ways
 from engine.documents import pointer
 from engine.errors import Fault, InvalidWorkflow
 from engine.graph import ERROR_LABEL, HINTS, suggestion
@@ -27,16 +29,19 @@ class OrderedTasks:
         faults = [fault for row in rows for fault in _faults(row, pointers)]
         if faults:
             raise InvalidWorkflow(faults[0].message, faults=faults)
-        graph = Graph(tuple(map(_task, rows)), tuple(_edges(rows)), max_concurrency=draft.max_concurrency)
+        read = [(row, *read_ways(row.type or "noop", row.parameters, end="end")) for row in rows]
+        ways = {row.key: [way for way in ways if way.target is not None] for row, _, ways in read}
+        tasks = tuple(_task(row, config) for row, config, _ in read)
+        graph = Graph(tasks, tuple(_edges(rows, ways)), max_concurrency=draft.max_concurrency)
         presentation = Presentation({row.key: row.name for row in rows}, tuple(row.key for row in rows))
         return Definition(graph, presentation, pointers, "parameters", "depends_on")
 
 
-def _task(row: DraftTask) -> Task:
+def _task(row: DraftTask, config: dict[str, Any]) -> Task:
     return Task(
         row.key,
         row.type or "noop",
-        row.parameters,
+        config,
         row.when,
         row.retry,
         row.timeout,
@@ -63,14 +68,16 @@ def _faults(row: DraftTask, pointers: dict[str, str]) -> list[Fault]:
     return faults
 
 
-def _edges(rows: list[DraftTask]) -> list[Edge]:
-    handlers = {row.on_error for row in rows}
+def _edges(rows: list[DraftTask], ways: Mapping[str, list[Way]]) -> list[Edge]:
+    handlers = {row.on_error for row in rows}.union(str(way.target) for row in rows for way in ways[row.key])
     keys = {row.key for row in rows}
     edges: dict[Edge, None] = {}
     before: str | None = None
     for row in rows:
         if row.on_error in keys:
             edges[Edge(row.key, row.on_error, ERROR_LABEL)] = None
+        for way in ways[row.key]:
+            edges[Edge(row.key, str(way.target), way.label)] = None
         for key in row.depends_on:
             edges[Edge(key, row.key)] = None
         if row.key in handlers:

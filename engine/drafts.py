@@ -3,7 +3,7 @@
 The response cache is invalidated here and nowhere else: marked before a commit, settled after it.
 """
 
-import re
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -12,21 +12,37 @@ from typing import Any
 from msgspec import structs
 
 from engine import limits
+from engine.authoring import (
+    Authoring,
+    Form,
+    Report,
+    Written,
+    key_faults,
+    key_of,
+    source_of,
+    summary,
+    text_faults,
+)
 from engine.documents import pointer
-from engine.errors import Fault, Invalid, InvalidWorkflow, TaskNotFound
-from engine.graph import NodeTypes, check, compile_definition, stored
+from engine.errors import (
+    Invalid,
+    InvalidDocument,
+    InvalidWorkflow,
+    TaskNotFound,
+    WorkflowNotFound,
+    WrittenOtherwise,
+)
+from engine.graph import BRANCH, CONDITIONAL, TASK_KEY
 from engine.library import Entry, Library
 from engine.model import DEFAULT_NAMESPACE, DraftTask, Workflow
-from engine.ports import Compiled, Definition, Dialect, NewTask, NewWorkflow, ResponseCache, Store, TaskEdit
+from engine.ports import NewTask, NewWorkflow, ResponseCache, Store, TaskEdit, VersionRow
+from engine.sources import Source
 
-KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*|[0-9][A-Za-z0-9_.-]*[A-Za-z_.-][A-Za-z0-9_.-]*")
-"""Letters, digits, `_`, `-`, `.`; not digits alone, which would be an id."""
-TASK_KEY = re.compile(r"[A-Za-z0-9_-]+")
-"""As a segment of a template's path."""
+UNNAMED = "Untitled workflow"
 
 Ref = int | str
-BETWEEN_TASKS = frozenset({"key", "order", "execution_type", "depends_on", "on_error"})
-"""Fields of a task that other tasks, or their order, depend on."""
+BETWEEN_TASKS = frozenset({"key", "order", "execution_type", "depends_on", "on_error", "type"})
+"""Fields of a task that other tasks, or their order, depend on; `type`, because a branch leads to others."""
 
 
 class Drafts:
@@ -36,14 +52,12 @@ class Drafts:
         self,
         store: Store,
         library: Library,
-        dialects: Mapping[str, Dialect],
-        nodes: NodeTypes,
+        authoring: Authoring,
         cache: ResponseCache | None,
     ) -> None:
         self._store = store
         self._library = library
-        self._dialects = dialects
-        self._nodes = nodes
+        self._authoring = authoring
         self._cache = cache
         self._current: dict[Ref, tuple[int, int, Entry]] = {}
         self._changes = 0
@@ -70,17 +84,90 @@ class Drafts:
         _check_workflow_key(changes.get("key"))
         before = await self.get(ref)
         async with self._writing(_tags(before.id, before.key, changes.get("key"))):
-            return await self._store.update_workflow(DEFAULT_NAMESPACE, before.id, changes)
+            draft = await self._store.update_workflow(DEFAULT_NAMESPACE, before.id, changes)
+        if draft.source is not None:
+            await self.current(draft.id)
+        return draft
 
     async def archive(self, ref: Ref) -> None:
         before = await self.get(ref)
         async with self._writing(_tags(before.id, before.key)):
             await self._store.archive_workflow(DEFAULT_NAMESPACE, before.id)
 
+    # --- documents ---
+
+    async def inspect(self, source: Source) -> Report:
+        """Everything that is wrong in a document. In a thread: a large one takes a while."""
+        return await asyncio.to_thread(self._authoring.inspect, source)
+
+    def is_document(self, value: Mapping[str, Any]) -> bool:
+        return self._authoring.recognise(value) is not None
+
+    async def create_document(self, source: Source, *, key: str | None = None) -> Workflow:
+        """With its version. Raises `InvalidWorkflow`, `InvalidDocument`; `key` if the document has none."""
+        report = await self._readable(source)
+        head = report.head
+        key = head.key or key
+        name = head.name or key or UNNAMED
+        description, bound = head.description, head.max_concurrency
+        new = NewWorkflow(
+            DEFAULT_NAMESPACE, name, key, description, report.dialect or "", source.data, max_concurrency=bound
+        )
+        made = await self.create(new)
+        await self.current(made.id)
+        return made
+
+    async def replace(self, ref: Ref, source: Source, **more: Any) -> Workflow:
+        """The document takes the place of the draft; a new version only if it means something new.
+
+        Name, key and description stay if the document does not say them.
+        """
+        report = await self._readable(source)
+        head = report.head
+        said = {name: getattr(head, name) for name in ("name", "key", "description")}
+        changes = {name: value for name, value in said.items() if value is not None}
+        changes |= {"dialect": report.dialect, "source": source.data, "max_concurrency": head.max_concurrency, **more}
+        draft = await self.get(ref)
+        if any(getattr(draft, name) != value for name, value in changes.items()):
+            return await self.update(draft.id, changes)
+        return draft
+
+    async def key_of(self, source: Source, fallback: str) -> str:
+        """What it is registered by: its key, else its name if that could be one, else `fallback`."""
+        return key_of((await self._readable(source)).head, fallback)
+
+    async def register(self, source: Source, key: str) -> tuple[Workflow, str]:
+        """Created or updated by its key; answers `created`, `updated` or `unchanged`."""
+        try:
+            before = await self.get(key)
+        except WorkflowNotFound:
+            return await self.create_document(source, key=key), "created"
+        after = await self.replace(before.id, source)
+        return after, "unchanged" if after.revision == before.revision else "updated"
+
+    async def _readable(self, source: Source) -> Report:
+        report = await self.inspect(source)
+        if report.faults:
+            kind = InvalidDocument if report.dialect is None else InvalidWorkflow
+            raise kind(summary(report.faults), faults=report.faults)
+        return report
+
+    async def written(self, ref: Ref, form: Form) -> Written:
+        """The draft in one of its forms. Raises `WrittenOtherwise` for the source of what has none."""
+        draft = await self.get(ref)
+        return await asyncio.to_thread(self._authoring.written_as, draft, form)
+
     # --- tasks ---
 
+    async def tasks(self, ref: Ref) -> list[DraftTask]:
+        draft = await self.get(ref)
+        _check_rows(draft)
+        return list(draft.tasks)
+
     async def task(self, ref: Ref, task_id: int) -> DraftTask:
-        return _find(await self.get(ref), task_id)
+        draft = await self.get(ref)
+        _check_rows(draft)
+        return _find(draft, task_id)
 
     async def add_task(self, ref: Ref, new: NewTask) -> DraftTask:
         _check_texts({"name": new.name, "description": new.description})
@@ -109,16 +196,18 @@ class Drafts:
 
     def _checked(self, draft: Workflow) -> None:
         """Raises `InvalidWorkflow` with all faults of the draft."""
-        self._define(draft)
+        _check_rows(draft)
+        self._authoring.define(draft)
 
     def _check_edit(self, task_id: int | None, changes: Mapping[str, Any], draft: Workflow) -> None:
         """As `_checked`; faults of the edited task (None: the newest) point into the body that was sent."""
+        _check_rows(draft)
         edited = task_id or max(task.id for task in draft.tasks)
         index = next(index for index, task in enumerate(draft.tasks) if task.id == edited)
         if self._stands_alone(draft, index, None if task_id is None else changes):
             return
         try:
-            self._define(draft)
+            self._checked(draft)
         except InvalidWorkflow as error:
             place = pointer("tasks", index)
             faults = [structs.replace(f, pointer=_below(f.pointer, place)) for f in error.faults]
@@ -135,23 +224,14 @@ class Drafts:
             alone = follows and {task.key for task in draft.tasks[:-1]}.issuperset(task.depends_on)
         else:
             alone = BETWEEN_TASKS.isdisjoint(changes)
-        if not alone:
+        if not alone or task.type in BRANCH | CONDITIONAL:
             return False
+        lone = structs.replace(task, depends_on=(), on_error="fail")
         try:
-            self._define(structs.replace(draft, tasks=(structs.replace(task, depends_on=(), on_error="fail"),)))
+            self._authoring.define(structs.replace(draft, tasks=(lone,)))
         except InvalidWorkflow:
             return False
         return True
-
-    def _define(self, draft: Workflow) -> Definition:
-        definition = self._dialects[draft.dialect].parse(draft)
-        faults = check(definition, self._nodes)
-        if faults:
-            raise InvalidWorkflow(_summary(faults), faults=faults)
-        return definition
-
-    def _compile(self, draft: Workflow) -> Compiled:
-        return compile_definition(stored(self._define(draft), self._nodes))
 
     async def current(self, ref: Ref) -> tuple[int, Entry]:
         """The workflow's id and the version its draft stands for, made if it is new."""
@@ -159,7 +239,7 @@ class Drafts:
         if known is not None and await self._is_fresh(ref, known):
             return known[0], known[2]
         changes = self._changes
-        version, revision = await self._store.ensure_version(DEFAULT_NAMESPACE, ref, self._compile)
+        version, revision = await self._store.ensure_version(DEFAULT_NAMESPACE, ref, self._authoring.compile)
         entry = self._library.keep(version)
         if changes == self._changes:
             self._current[ref] = (version.workflow_id, revision, entry)
@@ -173,6 +253,25 @@ class Drafts:
             return True
         found = await self._store.current_revisions(DEFAULT_NAMESPACE, [ref])
         return found.get(ref) == known[:2]
+
+    async def versions(self, ref: Ref, limit: int) -> list[VersionRow]:
+        if not 1 <= limit <= limits.PAGE:
+            raise Invalid(f"limit is between 1 and {limits.PAGE}", pointer="/limit")
+        return await self._store.list_versions(DEFAULT_NAMESPACE, ref, limit)
+
+    async def version(self, ref: Ref, number: int, form: Form) -> Written:
+        """A version as a document."""
+        draft, version = await self.get(ref), await self._store.get_version(DEFAULT_NAMESPACE, ref, number)
+        return await asyncio.to_thread(self._authoring.version_as, draft, version, form)
+
+    async def rollback(self, ref: Ref, number: int) -> Workflow:
+        """The draft becomes what version `number` was written in, and that version is the current one again.
+
+        Raises `VersionNotFound`, `WrittenOtherwise` for a version that was rows.
+        """
+        version = await self._store.get_version(DEFAULT_NAMESPACE, ref, number)
+        source, bound = source_of(version)
+        return await self.replace(version.workflow_id, Source(source), max_concurrency=bound)
 
     @asynccontextmanager
     async def _writing(self, tags: list[str]) -> AsyncIterator[None]:
@@ -199,34 +298,30 @@ def _find(draft: Workflow, task_id: int) -> DraftTask:
     raise TaskNotFound(f"workflow {draft.id} has no task {task_id}; list them with GET /workflows/{draft.id}/tasks/")
 
 
+def _check_rows(draft: Workflow) -> None:
+    """Raises `WrittenOtherwise` if its draft is a document."""
+    if draft.source is not None:
+        message = (
+            f"workflow {draft.id} is written as {draft.dialect}, as one document; "
+            f"read it with GET /workflows/{draft.id}?format=source, change it, and PUT it to /workflows/{draft.id}"
+        )
+        raise WrittenOtherwise(message)
+
+
 def _below(where: str, place: str) -> str:
     return where[len(place) :] if where == place or where.startswith(f"{place}/") else where
 
 
-def _summary(faults: list[Fault]) -> str:
-    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-    return faults[0].message + more
-
-
 def _check_texts(fields: Mapping[str, Any]) -> None:
-    faults = [*_text_faults(fields, "name", limits.NAME), *_text_faults(fields, "description", limits.DESCRIPTION)]
-    if "name" in fields and not (fields["name"] or "").strip():
-        faults.append(Fault("a name is required", "/name", "required"))
+    faults = text_faults(fields)
     if faults:
-        raise Invalid(_summary(faults), faults=faults)
-
-
-def _text_faults(fields: Mapping[str, Any], name: str, longest: int) -> list[Fault]:
-    text = fields.get(name) or ""
-    if len(text) <= longest:
-        return []
-    return [Fault(f"{name} has {len(text)} characters; at most {longest} are allowed", f"/{name}", "too_long")]
+        raise Invalid(summary(faults), faults=faults)
 
 
 def _check_workflow_key(key: str | None) -> None:
-    if key is not None and (not KEY.fullmatch(key) or len(key) > limits.NAME):
-        message = f"a key has letters, digits, '_', '-' and '.', not digits alone, at most {limits.NAME} characters"
-        raise Invalid(message, pointer="/key", code="invalid_key")
+    faults = key_faults(key)
+    if faults:
+        raise Invalid(faults[0].message, faults=faults, code=faults[0].code)
 
 
 def _check_task_key(key: str | None) -> None:

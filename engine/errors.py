@@ -9,11 +9,13 @@
     ├── NotFound                no such thing, or not yours
     │   ├── WorkflowNotFound
     │   ├── TaskNotFound
+    │   ├── VersionNotFound
     │   ├── ExecutionNotFound
     │   ├── NodeTypeNotFound
     │   └── SecretNotFound
     ├── Conflict                the thing is not in a state that allows it
     │   ├── KeyTaken
+    │   ├── WrittenOtherwise
     │   ├── AlreadyEnded
     │   └── SecretsDisabled     this installation has no key to seal them with
     ├── Exhausted               a bounded resource is full; try later
@@ -71,7 +73,7 @@ class Invalid(MillraceError):
 
 
 class InvalidDocument(Invalid):
-    """The document is not valid JSON."""
+    """The document cannot be read."""
 
     code = "invalid_document"
 
@@ -112,6 +114,12 @@ class TaskNotFound(NotFound):
     code = "task_not_found"
 
 
+class VersionNotFound(NotFound):
+    """There is no such version; list them with GET /workflows/{id}/versions."""
+
+    code = "version_not_found"
+
+
 class ExecutionNotFound(NotFound):
     """There is no such execution; list them with GET /executions."""
 
@@ -140,6 +148,12 @@ class KeyTaken(Conflict):
     """This key is already in use; choose another."""
 
     code = "key_taken"
+
+
+class WrittenOtherwise(Conflict):
+    """The workflow is not written in a way that allows this."""
+
+    code = "written_otherwise"
 
 
 class AlreadyEnded(Conflict):

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import msgspec
 
 from engine import limits
+from engine.errors import Fault
 from engine.events import EventRecord, StoredEvent
 from engine.model import (
     ExecutionRow,
@@ -216,6 +217,15 @@ class Compiled(Record, frozen=True):
     presentation: bytes
 
 
+class VersionRow(Record, frozen=True, omit_defaults=False):
+    """A version in a list. `current`: the draft stands for it."""
+
+    number: int
+    digest: str
+    created_at: float
+    current: bool
+
+
 class DraftStore(Protocol):
     """Definitions: the editable draft and its immutable versions.
 
@@ -237,7 +247,10 @@ class DraftStore(Protocol):
         ...
 
     async def update_workflow(self, namespace: str, ref: int | str, changes: Mapping[str, Any]) -> Workflow:
-        """Fields of `NewWorkflow` to set. Raises `WorkflowNotFound`, `KeyTaken`."""
+        """Fields of `NewWorkflow` to set; a `source` takes the place of the tasks.
+
+        Raises `WorkflowNotFound`, `KeyTaken`.
+        """
         ...
 
     async def archive_workflow(self, namespace: str, ref: int | str) -> int:
@@ -265,6 +278,14 @@ class DraftStore(Protocol):
 
     async def current_revisions(self, namespace: str, refs: Sequence[int | str]) -> dict[int | str, tuple[int, int]]:
         """(workflow id, revision) of those that exist and are not archived. One query."""
+        ...
+
+    async def list_versions(self, namespace: str, ref: int | str, limit: int) -> list[VersionRow]:
+        """Newest first; without their graphs. Raises `WorkflowNotFound`."""
+        ...
+
+    async def get_version(self, namespace: str, ref: int | str, number: int) -> WorkflowVersion:
+        """Raises `WorkflowNotFound`, `VersionNotFound`."""
         ...
 
     async def get_versions(self, ids: Sequence[int]) -> dict[int, WorkflowVersion]:
@@ -426,6 +447,23 @@ class Definition(Record, frozen=True):
     """What the user calls a task's config."""
     edge_field: str = ""
     """Where in a task the user wrote what it follows, if it is there."""
+    configs: dict[str, str] = {}
+    """Where the config of a task stands, by key, if that is not `config_field` of the task."""
+    types: dict[str, str] = {}
+    """Where the type of a task stands, by key, if that is not its `type`."""
+    faults: tuple[Fault, ...] = ()
+    """Faults of form; meaning is checked once, by `engine.graph`."""
+    warnings: tuple[Fault, ...] = ()
+    """What can be saved and will fail when it is reached."""
+
+
+class Head(Record, frozen=True):
+    """What a document says of its workflow as a whole; None: nothing."""
+
+    name: str | None = None
+    key: str | None = None
+    description: str | None = None
+    max_concurrency: int | None = None
 
 
 class Dialect(Protocol):
@@ -434,7 +472,21 @@ class Dialect(Protocol):
     name: ClassVar[str]
 
     def parse(self, draft: Workflow) -> Definition:
-        """Raises `InvalidWorkflow` with every fault of form; meaning is checked once, by `engine.graph`."""
+        """Raises `InvalidWorkflow` with every fault of form, or carries them."""
+        ...
+
+
+class DocumentDialect(Dialect, Protocol):
+    """A dialect whose draft is a document; it is told by the one field that only its documents have."""
+
+    field: ClassVar[str]
+
+    def read(self, document: Mapping[str, Any]) -> tuple[Head, Definition]:
+        """Never raises: faults of form are in the definition, which holds what could be read."""
+        ...
+
+    def write(self, head: Head, graph: Graph, presentation: Presentation) -> dict[str, Any]:
+        """A document that reads to an equal graph, names and order."""
         ...
 
 

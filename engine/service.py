@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from engine import limits
+from engine.authoring import Form, Report, Written
 from engine.caretakers.lag import LATE, LoopLag
 from engine.documents import check_payload, digest
 from engine.drafts import Drafts, Ref
@@ -29,8 +30,10 @@ from engine.ports import (
     ResponseCache,
     Signal,
     Store,
+    VersionRow,
 )
 from engine.progress import Progress
+from engine.sources import Source
 from engine.states import ExecutionStatus, is_terminal
 from engine.trials import Trials
 from engine.views import Views
@@ -79,6 +82,8 @@ class WorkflowService:
         self.cache = cache
         self.secrets = secrets
         self.trials = trials
+        self.notes: dict[str, Callable[[], str]] = {}
+        """What else its health tells; nothing of it keeps this process from its work."""
         self._store = store
         self._drafts = drafts
         self._views = views
@@ -105,8 +110,39 @@ class WorkflowService:
     async def archive_workflow(self, ref: Ref) -> None:
         await self._drafts.archive(ref)
 
+    def is_document(self, value: Mapping[str, Any]) -> bool:
+        """Whether it is a definition, not fields of a workflow of rows. Raises `InvalidDocument` if it is two."""
+        return self._drafts.is_document(value)
+
+    async def create_document(self, source: Source) -> Workflow:
+        return await self._drafts.create_document(source)
+
+    async def replace_document(self, ref: Ref, source: Source) -> Workflow:
+        return await self._drafts.replace(ref, source)
+
+    async def key_of_document(self, source: Source, fallback: str) -> str:
+        return await self._drafts.key_of(source, fallback)
+
+    async def register_document(self, source: Source, key: str) -> tuple[Workflow, str]:
+        return await self._drafts.register(source, key)
+
+    async def inspect_document(self, source: Source) -> Report:
+        return await self._drafts.inspect(source)
+
+    async def written_workflow(self, ref: Ref, form: Form) -> Written:
+        return await self._drafts.written(ref, form)
+
+    async def list_versions(self, ref: Ref, limit: int) -> list[VersionRow]:
+        return await self._drafts.versions(ref, limit)
+
+    async def written_version(self, ref: Ref, number: int, form: Form) -> Written:
+        return await self._drafts.version(ref, number, form)
+
+    async def rollback_workflow(self, ref: Ref, number: int) -> Workflow:
+        return await self._drafts.rollback(ref, number)
+
     async def list_tasks(self, ref: Ref) -> list[DraftTask]:
-        return list((await self._drafts.get(ref)).tasks)
+        return await self._drafts.tasks(ref)
 
     async def get_task(self, ref: Ref, task_id: int) -> DraftTask:
         return await self._drafts.task(ref, task_id)
@@ -311,7 +347,8 @@ class WorkflowService:
         checks = {"loop": "ok" if lag < LATE else f"blocked for {lag:.1f} s", "database": await self._ping()}
         if self._worker is not None:
             checks["engine"] = "ok" if self._worker.accepts else "recovering a lease, or full"
-        return Health(all(check == "ok" for check in checks.values()), checks)
+        notes = {name: note() for name, note in self.notes.items()}
+        return Health(all(check == "ok" for check in checks.values()), checks | notes)
 
     async def _ping(self) -> str:
         try:

@@ -8,9 +8,9 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Executable, Row, Select, delete, func, insert, select, update
 from sqlalchemy.exc import DataError, IntegrityError
 
-from engine.errors import Invalid, KeyTaken, TaskNotFound, WorkflowNotFound
+from engine.errors import Invalid, KeyTaken, TaskNotFound, VersionNotFound, WorkflowNotFound
 from engine.model import DraftTask, Workflow, WorkflowVersion
-from engine.ports import Compiled, NewTask, NewWorkflow, TaskEdit
+from engine.ports import Compiled, NewTask, NewWorkflow, TaskEdit, VersionRow
 from storage.columns import is_id
 from storage.draft_cache import DraftCache
 from storage.records import TASK_COLUMNS, new_task_values, task_record, task_values, version_record, workflow_record
@@ -67,6 +67,9 @@ class Drafts:
     def update(self, namespace: str, ref: int | str, changes: Mapping[str, Any]) -> Workflow:
         row = self._find(namespace, ref, lock=True)
         tasks = self._tasks(row)
+        if changes.get("source") is not None and tasks:
+            self._connection.execute(delete(task).where(task.c.workflow_id == row.id))
+            tasks = ()
         try:
             return self._learn(self._bump(row, **changes), tasks)
         except IntegrityError as error:
@@ -146,6 +149,25 @@ class Drafts:
         values = {"compiled_revision": row.revision, "compiled_version": made.id}
         self._connection.execute(update(workflow).where(workflow.c.id == row.id).values(**values))
         return made, row.revision
+
+    def versions(self, namespace: str, ref: int | str, limit: int) -> list[VersionRow]:
+        row = self._find(namespace, ref)
+        current = row.compiled_version if row.compiled_revision == row.revision else None
+        columns = version.c.id, version.c.number, version.c.digest, version.c.created_at
+        statement = (
+            select(*columns).where(version.c.workflow_id == row.id).order_by(version.c.number.desc()).limit(limit)
+        )
+        rows = self._connection.execute(statement).all()
+        return [VersionRow(number, digest, at, made == current) for made, number, digest, at in rows]
+
+    def numbered(self, namespace: str, ref: int | str, number: int) -> WorkflowVersion:
+        row = self._find(namespace, ref)
+        wanted = (version.c.workflow_id == row.id) & (version.c.number == number)
+        found = self._connection.execute(select(*_VERSION).where(wanted)).one_or_none() if is_id(number) else None
+        if found is None:
+            message = f"workflow {ref!r} has no version {number}; list them with GET /workflows/{row.id}/versions"
+            raise VersionNotFound(message)
+        return version_record(found)
 
     def _version(self, workflow_id: int, compiled: Compiled) -> WorkflowVersion:
         mine = version.c.workflow_id == workflow_id

@@ -31,6 +31,7 @@ from engine.ports import (
     SlotPool,
     Store,
     TaskEdit,
+    VersionRow,
 )
 from engine.secrets import Secret
 from storage import pages, postgresql_drafts, schema
@@ -162,6 +163,12 @@ class PostgreSQLStore:
     async def current_revisions(self, namespace: str, refs: Sequence[int | str]) -> dict[int | str, tuple[int, int]]:
         found = await self._revisions.ask([(namespace, ref) for ref in refs])
         return {ref: known for ref, known in zip(refs, found, strict=True) if known is not None}
+
+    async def list_versions(self, namespace: str, ref: int | str, limit: int) -> list[VersionRow]:
+        return await self._draft(lambda drafts: drafts.versions(namespace, ref, limit), isolation="REPEATABLE READ")
+
+    async def get_version(self, namespace: str, ref: int | str, number: int) -> WorkflowVersion:
+        return await self._draft(lambda drafts: drafts.numbered(namespace, ref, number), isolation="REPEATABLE READ")
 
     async def get_versions(self, ids: Sequence[int]) -> dict[int, WorkflowVersion]:
         return reads.version_records(await self._read(reads.versions(ids)))

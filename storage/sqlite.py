@@ -34,6 +34,7 @@ from engine.ports import (
     SlotPool,
     Store,
     TaskEdit,
+    VersionRow,
 )
 from engine.secrets import Secret
 from storage import pages, schema, sqlite_journal, sqlite_outbox, sqlite_reads, sqlite_slots
@@ -157,6 +158,12 @@ class SQLiteStore:
     async def current_revisions(self, namespace: str, refs: Sequence[int | str]) -> dict[int | str, tuple[int, int]]:
         found = await self._revisions.ask([(namespace, ref) for ref in refs])
         return {ref: known for ref, known in zip(refs, found, strict=True) if known is not None}
+
+    async def list_versions(self, namespace: str, ref: int | str, limit: int) -> list[VersionRow]:
+        return await self._view(lambda drafts: drafts.versions(namespace, ref, limit))
+
+    async def get_version(self, namespace: str, ref: int | str, number: int) -> WorkflowVersion:
+        return await self._view(lambda drafts: drafts.numbered(namespace, ref, number))
 
     async def get_versions(self, ids: Sequence[int]) -> dict[int, WorkflowVersion]:
         return await self._read_raw(lambda db: sqlite_reads.versions(db, ids))

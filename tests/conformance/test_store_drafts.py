@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.errors import Invalid, KeyTaken, TaskNotFound, WorkflowNotFound
+from engine.errors import Invalid, KeyTaken, TaskNotFound, VersionNotFound, WorkflowNotFound
 from engine.model import DraftTask, RetryPolicy, Workflow
 from engine.ports import Compiled, NewTask, Store, TaskEdit
 from tests.stores import SPACE, adds, sql, workflow
@@ -327,3 +327,40 @@ async def test_what_no_column_can_hold_is_refused(store: Store, fields: dict[str
     with pytest.raises(Invalid):
         await store.update_workflow(SPACE, made.id, {"description": "\ud800"})
     assert await store.get_workflow(SPACE, made.id) == made
+
+
+# --- documents and their versions ---
+
+
+async def test_a_source_takes_the_place_of_the_tasks(store: Store) -> None:
+    made = await store.create_workflow(workflow())
+    await add(store, made.id)
+    changed = await store.update_workflow(SPACE, made.id, {"dialect": "steps", "source": b"{}", "max_concurrency": 3})
+    assert (changed.dialect, changed.source, changed.tasks, changed.max_concurrency) == ("steps", b"{}", (), 3)
+    assert await store.get_workflow(SPACE, made.id) == changed
+
+
+async def test_versions_are_listed_newest_first_and_one_is_current(store: Store) -> None:
+    made = await store.create_workflow(workflow(key="k"))
+    assert await store.list_versions(SPACE, "k", 10) == []
+    for digest in ("a", "b", "a"):
+        await store.update_workflow(SPACE, made.id, {"name": digest})
+        await store.ensure_version(SPACE, made.id, compiled(digest))
+    rows = await store.list_versions(SPACE, "k", 10)
+    assert [(row.number, row.digest, row.current) for row in rows] == [(2, "b", False), (1, "a", True)]
+    assert [row.number for row in await store.list_versions(SPACE, "k", 1)] == [2]
+    await store.update_workflow(SPACE, made.id, {"name": "changed"})
+    assert not any(row.current for row in await store.list_versions(SPACE, made.id, 10))
+
+
+async def test_a_version_is_found_by_its_number(store: Store) -> None:
+    made = await store.create_workflow(workflow(key="k"))
+    other = await store.create_workflow(workflow())
+    version, _ = await store.ensure_version(SPACE, made.id, compiled("a"))
+    assert await store.get_version(SPACE, "k", 1) == version
+    for ref, number in ((made.id, 2), (other.id, 1), (made.id, 2**80), (made.id, -1)):
+        with pytest.raises(VersionNotFound):
+            await store.get_version(SPACE, ref, number)
+    for use in (store.list_versions(SPACE, "nothing", 1), store.get_version(SPACE, "nothing", 1)):
+        with pytest.raises(WorkflowNotFound):
+            await use

@@ -86,6 +86,15 @@ def test_a_handler_of_errors_stands_outside_the_order() -> None:
     assert edges(*rows) == {"a!h", "b!h", "ab", "bc"}
 
 
+def test_the_targets_of_a_branch_stand_outside_the_order() -> None:
+    cases = [{"label": "yes", "condition": True, "next": "g"}, {"else": True, "next": "end"}]
+    rows = [row(1, "a", 1, type="branch", parameters={"cases": cases}), row(2, "g", 2), row(3, "b", 3)]
+    assert set(graph(*rows).edges) == {Edge("a", "g", "yes"), Edge("a", "", "else"), Edge("a", "b")}
+    assert graph(*rows).tasks[0].config == {
+        "cases": [{"condition": True, "label": "yes"}, {"else": True, "label": "else"}]
+    }
+
+
 def test_a_task_becomes_its_vertex() -> None:
     retry = RetryPolicy(max_attempts=3)
     (task,) = graph(

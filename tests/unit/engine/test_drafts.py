@@ -9,12 +9,14 @@ import pytest
 
 from definitions.ordered_tasks import dialect
 from engine import registry
+from engine.authoring import Authoring
 from engine.catalog import Catalog
 from engine.drafts import Drafts
 from engine.errors import Fault, InvalidWorkflow, KeyTaken
 from engine.library import Library
 from engine.ports import NewTask, NewWorkflow
 from storage.sqlite import SQLiteStore
+from tests.stub_nodes import stub
 
 
 class Nodes(Catalog):
@@ -29,14 +31,16 @@ class Nodes(Catalog):
 
 @pytest.fixture
 def nodes() -> Nodes:
-    return Nodes(registry.scan("nodes", "handler"), ["asyncio"])
+    handlers = registry.scan("nodes", "handler")
+    missing = {"branch"} - {handler.type for handler in handlers}
+    return Nodes([*handlers, *map(stub, missing)], ["asyncio"])
 
 
 @pytest.fixture
 async def drafts(tmp_path: Path, nodes: Nodes) -> AsyncIterator[Drafts]:
     store = SQLiteStore(f"sqlite:///{tmp_path}/drafts.db")
     await store.open()
-    yield Drafts(store, Library(store), {dialect.name: dialect}, nodes, None)
+    yield Drafts(store, Library(store), Authoring([dialect], nodes), None)
     await store.close()
 
 
@@ -51,14 +55,22 @@ async def test_the_hundredth_edit_looks_at_no_more_than_the_first(drafts: Drafts
         assert nodes.looked == 1
 
 
+LEADS_BACK = {"cases": [{"label": "x", "condition": True, "next": "task_1"}]}
 NAMES = ("task_1", "task_2", "task_3", "task_9")
 
 
 def fields(dice: random.Random) -> dict[str, Any]:
     """Of a task, often wrong."""
     given: dict[str, Any] = {
-        "type": ["noop", "set", "delay", "nonsense"],
-        "parameters": [{}, {"v": "{{tasks.task_1.output}}"}, {"v": "{{"}, {"duration": -1}, {"duration": 1}],
+        "type": ["noop", "set", "delay", "nonsense", "branch"],
+        "parameters": [
+            LEADS_BACK,
+            {},
+            {"v": "{{tasks.task_1.output}}"},
+            {"v": "{{"},
+            {"duration": -1},
+            {"duration": 1},
+        ],
         "depends_on": [(), ("task_1",), ("task_2", "task_3"), ("task_9",)],
         "order": [1, 5, 50],
         "execution_type": ["sync", "async", "other"],
@@ -93,6 +105,6 @@ async def test_whatever_is_let_in_stands_the_whole_check(drafts: Drafts, seed: i
             refused += 1
         else:
             accepted += 1
-        drafts._define(await drafts.get(workflow))
+        drafts._authoring.define(await drafts.get(workflow))
     assert accepted > 20
     assert refused > 20

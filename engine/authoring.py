@@ -1,0 +1,236 @@
+"""A document that somebody wrote, to what it means: which dialect, what it says of itself, and all that is wrong."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import msgspec
+from msgspec import structs
+
+from engine import limits
+from engine.errors import Fault, InvalidDocument, InvalidWorkflow, WrittenOtherwise
+from engine.graph import NodeTypes, check, compile_definition, stored
+from engine.model import Graph, Presentation, Record, Workflow, WorkflowVersion
+from engine.ports import Compiled, Definition, Dialect, DocumentDialect, Head
+from engine.sources import Source
+from engine.yaml_documents import encode_yaml
+
+KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*|[0-9][A-Za-z0-9_.-]*[A-Za-z_.-][A-Za-z0-9_.-]*")
+"""Letters, digits, `_`, `-`, `.`; not digits alone, which would be an id."""
+ACTION = "action"
+Form = Literal["tasks", "graph", "steps", "yaml", "source"]
+_DIALECTS = {"tasks": "yaml_tasks", "yaml": "yaml_tasks", "graph": "graph", "steps": "steps"}
+"""The dialect that a form is written in."""
+
+
+class Report(Record, frozen=True, omit_defaults=False):
+    """What is known of a document without saving it. `digest` is None if it cannot be executed."""
+
+    dialect: str | None
+    head: Head
+    digest: str | None
+    faults: tuple[Fault, ...]
+    warnings: tuple[Fault, ...]
+
+
+class Written(Record, frozen=True):
+    """A document as bytes."""
+
+    data: bytes
+    is_yaml: bool
+
+
+class Authoring:
+    """Knows the dialects and the node types; pure."""
+
+    def __init__(self, dialects: Iterable[Dialect], nodes: NodeTypes) -> None:
+        self._dialects = {dialect.name: dialect for dialect in dialects}
+        self._documents: dict[str, DocumentDialect] = {
+            dialect.field: dialect  # type: ignore[misc]
+            for dialect in self._dialects.values()
+            if hasattr(dialect, "field")
+        }
+        self._nodes = nodes
+
+    # --- reading ---
+
+    def recognise(self, document: Mapping[str, Any]) -> str | None:
+        """The name of the dialect, by the one field that only its documents have; None: none of them.
+
+        Raises `InvalidDocument` if there are several such fields.
+        """
+        fields = [field for field in self._documents if field in document]
+        if len(fields) > 1:
+            raise InvalidDocument(
+                f"{' and '.join(fields)} are of different dialects; give one", pointer=f"/{fields[1]}"
+            )
+        return self._documents[fields[0]].name if fields else None
+
+    def inspect(self, source: Source) -> Report:
+        """Everything that is wrong, at once, each with the line of its place if that can be told."""
+        faults = [source.placed(fault) for fault in source.faults]
+        dialect: DocumentDialect | None = None
+        try:
+            name = self.recognise(source.value)
+            dialect = None if name is None else self._document(name)
+        except InvalidDocument as error:
+            faults += error.faults
+        if dialect is None:
+            if not faults:
+                known = ", ".join(sorted(self._documents))
+                message = f"no workflow can be recognised here; it has one of the fields {known}"
+                faults.append(Fault(message, "", "unknown_dialect", 1))
+            return Report(None, Head(), None, tuple(faults), ())
+        head, definition = dialect.read(source.value)
+        said = {} if head.name is None else {"name": head.name}
+        wrong = [*text_faults({**said, "description": head.description}), *key_faults(head.key)]
+        faults += map(source.placed, [*wrong, *check(definition, self._nodes)])
+        warnings = [source.placed(fault) for fault in self.warnings(definition)]
+        compiled = None if faults else compile_definition(stored(definition, self._nodes))
+        return Report(
+            dialect.name, head, None if compiled is None else compiled.digest, _in_order(faults), _in_order(warnings)
+        )
+
+    def warnings(self, definition: Definition) -> list[Fault]:
+        """What can be saved and will fail when it is reached."""
+        found = list(definition.warnings)
+        for task in definition.graph.tasks:
+            if task.type == ACTION:
+                name = task.config.get("action")
+                message = f"there is no action {name!r:.100} yet; {task.key!r} fails when it is reached"
+                found.append(Fault(message, definition.pointers.get(task.key, ""), "unknown_action"))
+        return found
+
+    def _document(self, name: str) -> DocumentDialect:
+        return next(dialect for dialect in self._documents.values() if dialect.name == name)
+
+    # --- what a draft means ---
+
+    def define(self, draft: Workflow) -> Definition:
+        """Raises `InvalidWorkflow` with all faults of the draft."""
+        definition = self._dialects[draft.dialect].parse(draft)
+        faults = check(definition, self._nodes)
+        if faults:
+            raise InvalidWorkflow(summary(faults), faults=faults)
+        return stored(definition, self._nodes)
+
+    def compile(self, draft: Workflow) -> Compiled:
+        """What is stored of a draft: with its source, so that a version can be gone back to."""
+        definition = self.define(draft)
+        compiled = compile_definition(definition)
+        return compiled if draft.source is None else keep_source(compiled, definition, draft)
+
+    # --- writing ---
+
+    def written_as(self, draft: Workflow, form: Form) -> Written:
+        """The draft as a document; to the letter what was written if it was written in that form.
+
+        Raises `WrittenOtherwise` for the source of rows, `InvalidWorkflow` for rows that mean nothing.
+        """
+        if form == "source":
+            if draft.source is None:
+                message = (
+                    f"workflow {draft.id} is written as tasks, one by one; it has no source: ask for another format"
+                )
+                raise WrittenOtherwise(message)
+            return Written(draft.source, not Source(draft.source).is_json)
+        source = None if draft.source is None else Source(draft.source)
+        if source is not None and draft.dialect == _DIALECTS[form]:
+            if form == "yaml" and not source.is_json:
+                return Written(source.data, True)
+            return _written(source.value, form)
+        definition = self.define(draft)
+        return self._write(head_of(draft), definition.graph, definition.presentation, form)
+
+    def version_as(self, draft: Workflow, version: WorkflowVersion, form: Form) -> Written:
+        """A version of `draft`; its source, if that is asked for, or its meaning in the words of another dialect."""
+        if form == "source":
+            source, _ = source_of(version)
+            return Written(source, not Source(source).is_json)
+        graph, kept = _decode_graph(version.graph), _decode_kept(version.presentation)
+        head = structs.replace(head_of(draft), max_concurrency=graph.max_concurrency)
+        return self._write(head, graph, kept, form)
+
+    def _write(self, head: Head, graph: Graph, presentation: Presentation, form: Form) -> Written:
+        return _written(self._document(_DIALECTS[form]).write(head, graph, presentation), form)
+
+
+def _written(document: dict[str, Any], form: Form) -> Written:
+    is_yaml = form == "yaml"
+    return Written(encode_yaml(document) if is_yaml else msgspec.json.encode(document), is_yaml)
+
+
+# --- what a version was written in ---
+
+
+class Kept(Presentation, frozen=True):
+    """A presentation as it is stored: with what it was written in."""
+
+    dialect: str = ""
+    source: str = ""
+
+
+def keep_source(compiled: Compiled, definition: Definition, draft: Workflow) -> Compiled:
+    """`compiled` with the source of `draft` in its presentation."""
+    names, order = definition.presentation.names, definition.presentation.order
+    kept = Kept(names, order, draft.dialect, (draft.source or b"").decode())
+    return structs.replace(compiled, presentation=msgspec.json.encode(kept))
+
+
+_decode_kept = msgspec.json.Decoder(Kept).decode
+_decode_graph = msgspec.json.Decoder(Graph).decode
+
+
+def source_of(version: WorkflowVersion) -> tuple[bytes, int | None]:
+    """What `version` was written in, and its `max_concurrency`. Raises `WrittenOtherwise` if it was rows."""
+    kept = _decode_kept(version.presentation)
+    if not kept.source:
+        message = f"version {version.number} was written as tasks, one by one; it has no document to go back to"
+        raise WrittenOtherwise(f"{message}: take it with GET .../versions/{version.number}?format=yaml and PUT that")
+    return kept.source.encode(), _decode_graph(version.graph).max_concurrency
+
+
+# --- what a document says of itself ---
+
+
+def text_faults(fields: Mapping[str, Any]) -> list[Fault]:
+    """Of a name and a description, if they are given."""
+    faults = [*_too_long(fields, "name", limits.NAME), *_too_long(fields, "description", limits.DESCRIPTION)]
+    if "name" in fields and not (fields["name"] or "").strip():
+        faults.append(Fault("a name is required", "/name", "required"))
+    return faults
+
+
+def _too_long(fields: Mapping[str, Any], name: str, longest: int) -> list[Fault]:
+    text = fields.get(name) or ""
+    if len(text) <= longest:
+        return []
+    return [Fault(f"{name} has {len(text)} characters; at most {longest} are allowed", f"/{name}", "too_long")]
+
+
+def key_faults(key: str | None) -> list[Fault]:
+    """Of the key of a workflow."""
+    if key is None or (KEY.fullmatch(key) and len(key) <= limits.NAME):
+        return []
+    message = f"a key has letters, digits, '_', '-' and '.', not digits alone, at most {limits.NAME} characters"
+    return [Fault(message, "/key", "invalid_key")]
+
+
+def key_of(head: Head, fallback: str) -> str:
+    """The key that a document is registered by: its own, else its name if that could be a key, else `fallback`."""
+    return head.key or (head.name if head.name and not key_faults(head.name) else fallback)
+
+
+def head_of(draft: Workflow) -> Head:
+    return Head(draft.name, draft.key, draft.description, draft.max_concurrency)
+
+
+def summary(faults: Iterable[Fault]) -> str:
+    """The first, and how many more."""
+    first, *more = faults
+    return first.message + (f" (and {len(more)} more)" if more else "")
+
+
+def _in_order(faults: Iterable[Fault]) -> tuple[Fault, ...]:
+    """By line, as one reads."""
+    return tuple(sorted(faults, key=lambda fault: fault.line or 0))
