@@ -8,9 +8,12 @@ from msgspec import Meta
 from starlette.responses import Response
 
 from api.parameters import spell_cursor
+from engine.authoring import Report, Written
 from engine.clock import rfc3339
+from engine.errors import Fault
 from engine.events import StoredEvent
 from engine.model import DraftTask, ExecutionRow, ExecutionView, Failure, Resources, RetryPolicy, TaskRun, Workflow
+from engine.ports import VersionRow
 from engine.service import Health, Started
 from engine.states import ExecutionStatus, TaskStatus
 
@@ -20,6 +23,9 @@ class Json(Response):
 
     media_type = "application/json"
 
+
+SHOWN = 1000
+"""Faults, and warnings, listed in a report."""
 
 encode = msgspec.json.Encoder().encode
 
@@ -83,6 +89,36 @@ class WorkflowAnswer(msgspec.Struct, frozen=True):
     key: str | None
     dialect: str
     max_concurrency: int | None
+
+
+class FaultAnswer(msgspec.Struct, frozen=True):
+    """One thing about a document: `pointer` (RFC 6901) and, if it can be told, `line` say where."""
+
+    pointer: str
+    line: int | None
+    message: str
+    code: str
+
+
+class ReportAnswer(msgspec.Struct, frozen=True):
+    """What is known of a document that was not saved; `digest` is the same for the same meaning."""
+
+    valid: bool
+    dialect: str | None
+    name: str | None
+    key: str | None
+    digest: str | None
+    errors: list[FaultAnswer]
+    warnings: list[FaultAnswer]
+
+
+class VersionAnswer(msgspec.Struct, frozen=True):
+    """An unchangeable version; `current` is the one that the next execution takes."""
+
+    version: int
+    digest: str
+    created_at: Time
+    current: bool
 
 
 class StartedAnswer(msgspec.Struct, frozen=True):
@@ -214,6 +250,33 @@ def task(record: DraftTask) -> bytes:
 
 def tasks(records: Iterable[DraftTask]) -> bytes:
     return encode([_task(record) for record in records])
+
+
+def report(found: Report) -> bytes:
+    return encode(
+        ReportAnswer(
+            valid=not found.faults,
+            dialect=found.dialect,
+            name=found.head.name,
+            key=found.head.key,
+            digest=found.digest,
+            errors=list(map(_fault, found.faults[:SHOWN])),
+            warnings=list(map(_fault, found.warnings[:SHOWN])),
+        )
+    )
+
+
+def _fault(fault: Fault) -> FaultAnswer:
+    return FaultAnswer(fault.pointer, fault.line, fault.message, fault.code)
+
+
+def versions(rows: Iterable[VersionRow]) -> bytes:
+    return encode([VersionAnswer(row.number, row.digest, _time(row.created_at), row.current) for row in rows])
+
+
+def document(written: Written) -> Response:
+    """As JSON or YAML."""
+    return Response(written.data, media_type="application/yaml") if written.is_yaml else Json(written.data)
 
 
 def started(record: Started) -> bytes:

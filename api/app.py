@@ -5,8 +5,8 @@ from starlette.types import ASGIApp
 
 from api import contract, errors, pages
 from api.cache_middleware import CacheMiddleware
-from api.door import BothSlashes, HeadAsGet, Net
-from api.routes import executions, health, nodes, secrets, tasks, workflows
+from api.door import BelowApi, BothSlashes, HeadAsGet, Net
+from api.routes import definitions, executions, health, nodes, secrets, tasks, workflows
 from engine.service import WorkflowService
 
 VERSION = "0.1.0"
@@ -14,11 +14,12 @@ DESCRIPTION = """
 Define workflows, execute them durably, watch them.
 
 A workflow has tasks; executing it makes an execution, whose history is kept event by event. Paths work with and
-without a slash at the end. Every refusal is a problem (RFC 9457): `code` for programs, `detail` for people, and
-`errors` with a JSON pointer for each thing that is wrong.
+without a slash at the end, those of workflows also below `/api/v1`. Every refusal is a problem (RFC 9457): `code` for
+programs, `detail` for people, and `errors` with a JSON pointer for each thing that is wrong.
 """
 TAGS = [
     {"name": "workflows", "description": "What is to be done: the editable template."},
+    {"name": "definitions", "description": "What it means, in any dialect; its versions."},
     {"name": "tasks", "description": "Its steps. sync ones run one after another, async ones beside the others."},
     {"name": "executions", "description": "One run of a workflow, on an unchangeable version of it."},
     {"name": "nodes", "description": "What a task can do. The same paths answer below `/api/v1`."},
@@ -29,7 +30,7 @@ TAGS = [
 
 def build(service: WorkflowService) -> ASGIApp:
     """Answers for `service`, which must outlive it."""
-    return HeadAsGet(CacheMiddleware(BothSlashes(Net(build_fastapi(service))), service.cache))
+    return HeadAsGet(BelowApi(CacheMiddleware(BothSlashes(Net(build_fastapi(service))), service.cache)))
 
 
 def build_fastapi(service: WorkflowService) -> FastAPI:
@@ -44,7 +45,7 @@ def build_fastapi(service: WorkflowService) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
-    for room in (workflows, tasks, executions, nodes, secrets, health):
+    for room in (definitions, workflows, tasks, executions, nodes, secrets, health):
         app.include_router(room.router)
     app.include_router(nodes.router, prefix="/api/v1", include_in_schema=False)
     errors.install(app)

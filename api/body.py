@@ -1,5 +1,6 @@
 """How a request is read: bodies by the engine's one strict decoder, unknown query parameters refused."""
 
+import asyncio
 import difflib
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
@@ -13,7 +14,9 @@ from starlette.responses import Response
 from engine import limits
 from engine.documents import decode_json, pointer
 from engine.errors import Invalid, TooLarge
+from engine.sources import Source
 
+YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
 DRAINED = 4 * limits.DOCUMENT
 """Bytes of a body that is too large that are still read, so that its sender gets to read the refusal."""
 
@@ -49,14 +52,15 @@ class _Decoded(Request):
 
 
 async def _decoded(request: Request) -> Request:
-    raw = await _read(request)
+    raw = await read_body(request)
     if not raw:
         return _Decoded(request, b"", None)
-    _check_type(request.headers.get("content-type", ""))
+    _kind(request.headers.get("content-type", ""), yaml=False)
     return _Decoded(request, raw, decode_json(raw))
 
 
-async def _read(request: Request) -> bytes:
+async def read_body(request: Request) -> bytes:
+    """All of it. Raises `TooLarge`."""
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
@@ -70,12 +74,28 @@ async def _read(request: Request) -> bytes:
     return b"".join(chunks)
 
 
-def _check_type(content_type: str) -> None:
+async def read_source(request: Request) -> Source | None:
+    """The body as a document, in JSON or YAML; None if there is no body. Raises `TooLarge`."""
+    raw = await read_body(request)
+    if not raw:
+        return None
+    is_yaml = _is(_kind(request.headers.get("content-type", "")), "yaml")
+    return await asyncio.to_thread(Source, raw, strict_json=not is_yaml)
+
+
+def _kind(content_type: str, *, yaml: bool = True) -> str:
+    """The media type. Raises 415."""
     kind, *parameters = (part.strip().lower() for part in content_type.split(";"))
-    is_json = kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+    accepted = _is(kind, "json") or (yaml and _is(kind, "yaml"))
     charsets = [value.strip("\"'") for name, _, value in (p.partition("=") for p in parameters) if name == "charset"]
-    if not is_json or any(charset not in ("utf-8", "utf8", "us-ascii") for charset in charsets):
+    if not accepted or any(charset not in ("utf-8", "utf8", "us-ascii") for charset in charsets):
         raise HTTPException(415)
+    return kind
+
+
+def _is(kind: str, word: str) -> bool:
+    known = ("application/json",) if word == "json" else YAML_TYPES
+    return kind in known or (kind.startswith("application/") and kind.endswith(f"+{word}"))
 
 
 def _query_names(dependant: Dependant) -> Iterable[str]:

@@ -9,6 +9,8 @@ from fastapi.openapi.utils import get_openapi
 
 from api import answers, node_answers, secret_answers
 from api.errors import PROBLEM_JSON, RETRY_AFTER, Problem
+from api.schemas import WorkflowBody, WorkflowChanges
+from api.shapes import DOCUMENTS
 from engine.service import Health
 
 _REF = "#/components/schemas/{name}"
@@ -16,6 +18,8 @@ _KINDS = (
     Problem,
     Health,
     answers.WorkflowAnswer,
+    answers.ReportAnswer,
+    answers.VersionAnswer,
     answers.StartedAnswer,
     answers.ExecutionAnswer,
     answers.ExecutionPage,
@@ -32,7 +36,7 @@ _REASONS = {
     404: "There is no such thing.",
     409: "Not possible in the present state.",
     413: "Larger than a written limit.",
-    415: "The body is not application/json in UTF-8.",
+    415: "The body is not application/json (nor application/yaml, for a definition) in UTF-8.",
     422: "Not acceptable as it is; `errors` says where.",
     429: "Too much at once; come back after `Retry-After` seconds.",
     503: "A server that is needed does not answer; come back after `Retry-After` seconds.",
@@ -84,6 +88,23 @@ def cached(
     )
 
 
+def written(description: str, responses: Responses) -> Responses:
+    """`responses` whose 200 may also be a definition, in JSON or YAML."""
+    ok = responses[200]
+    content = ok.get("content", {}).get("application/json")
+    known = [content["schema"]] if content else []
+    schemas = [*known, *({"$ref": _REF.format(name=name)} for name in DOCUMENTS)]
+    media = {"application/json": {"schema": {"anyOf": schemas}}, "application/yaml": {"schema": {"type": "string"}}}
+    return {**responses, 200: {**ok, "description": description, "content": media}}
+
+
+def document_body(*names: str) -> dict[str, Any]:
+    """A request body in JSON or YAML that is one of the named schemas; none: anything."""
+    schema: dict[str, Any] = {"anyOf": [{"$ref": _REF.format(name=name)} for name in names]} if names else {}
+    media = {"schema": schema}
+    return {"requestBody": {"required": True, "content": {"application/json": media, "application/yaml": media}}}
+
+
 def refusals(*statuses: int) -> Responses:
     """Documented problems; every operation has 422 and 503."""
     return {status: _refusal(status) for status in sorted({*statuses, 422, 503})}
@@ -113,10 +134,19 @@ def _document(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
         tags=app.openapi_tags,
     )
+    for body in (WorkflowBody, WorkflowChanges):
+        schema = body.model_json_schema(ref_template=_REF.replace("{name}", "{model}"))
+        _components(document).update(schema.pop("$defs", {}))
+        _components(document)[body.__name__] = schema
+    _components(document).update(DOCUMENTS)
     _, components = msgspec.json.schema_components(_KINDS, ref_template=_REF)
-    schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    schemas.update(components)
+    _components(document).update(components)
     return document
+
+
+def _components(document: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = document.setdefault("components", {}).setdefault("schemas", {})
+    return found
 
 
 def _refusal(status: int) -> dict[str, Any]:

@@ -27,6 +27,22 @@ def _without_body(send: Send) -> Send:
     return send_head
 
 
+PREFIX = "/api/v1"
+
+
+class BelowApi:
+    """`/api/v1/workflows…` is `/workflows…`: one resource, one cache."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(f"{PREFIX}/workflows"):
+            raw = scope.get("raw_path") or scope["path"].encode()
+            scope = {**scope, "path": scope["path"][len(PREFIX) :], "raw_path": raw[len(PREFIX) :]}
+        await self._app(scope, receive, send)
+
+
 class BothSlashes:
     """`/workflows/` is `/workflows`: no redirect."""
 

@@ -48,16 +48,20 @@ SHOWN = 100
 _HTTP = {
     404: ("no_such_path", "there is no such path; the paths are listed at /docs"),
     405: ("method_not_allowed", "this path does not take this method; the header Allow lists those that it takes"),
-    415: ("unsupported_media_type", "send the body as application/json, in UTF-8"),
+    415: (
+        "unsupported_media_type",
+        "send the body as application/json, a workflow also as application/yaml, in UTF-8",
+    ),
 }
 
 
-class ProblemFault(msgspec.Struct, frozen=True):
-    """One thing that is wrong; `pointer` (RFC 6901) says where in the body, or names the parameter."""
+class ProblemFault(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One thing that is wrong; `pointer` (RFC 6901) says where in the body, or names the parameter; so may `line`."""
 
     pointer: str
     message: str
     code: str
+    line: int | None = None
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -102,7 +106,7 @@ def problem(
         detail,
         instance,
         code,
-        [ProblemFault(fault.pointer, fault.message, fault.code) for fault in faults][:SHOWN],
+        [ProblemFault(fault.pointer, fault.message, fault.code, fault.line) for fault in faults][:SHOWN],
     )
     more = {"Retry-After": RETRY_AFTER} if status in (429, 503) else {}
     return Response(
@@ -154,7 +158,9 @@ def _instance(request: Request) -> str:
 def _allowed(request: Request) -> list[str]:
     """All methods of this path: Starlette names those of the first matching route only."""
     methods: set[str] = set()
-    for contract, operations in request.app.openapi()["paths"].items():
+    paths = request.app.openapi()["paths"]
+    path = request.scope["path"]
+    for contract, operations in ((path, paths[path]),) if path in paths else paths.items():
         if _same_shape(contract.split("/"), request.scope["path"].split("/")):
             methods.update(method.upper() for method in operations)
     return sorted(methods | ({"HEAD"} if "GET" in methods else set()))

@@ -3,14 +3,14 @@
 import base64
 import re
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import msgspec
 from fastapi import Depends, Header, Path, Query, Request
 
 from engine import limits
+from engine.authoring import KEY, Form
 from engine.clock import parse_rfc3339
-from engine.drafts import KEY
 from engine.errors import ExecutionNotFound, Invalid, TaskNotFound, WorkflowNotFound
 from engine.model import ExecutionRow
 from engine.ports import Cursor
@@ -163,6 +163,14 @@ CreatedFrom = Annotated[float | None, Depends(_created_from)]
 CreatedTo = Annotated[float | None, Depends(_created_to)]
 After = Annotated[Cursor | None, Depends(_cursor)]
 Limit = Annotated[int, Query(description="Rows of the page.", ge=1, le=limits.PAGE)]
+AsDocument = Annotated[
+    Form | None,
+    Query(
+        alias="format",
+        description="As a document: `tasks`, `graph`, `steps`, `yaml`, or `source`: as it was written.",
+        json_schema_extra=_shown(type="string", enum=list(get_args(Form))),
+    ),
+]
 IdempotencyKey = Annotated[
     str | None,
     Header(

@@ -297,6 +297,20 @@ class ParametersBody(Strict):
     model_config = ConfigDict(json_schema_extra={"examples": [{"parameters": {"order_id": "ORD-12345"}}]})
 
 
+class DataBody(Strict):
+    """What an execution is started with, in yet another spelling."""
+
+    data: Annotated[dict[str, Any], Field(description="The input of the execution.")] = {}
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"data": {"invoice_id": "inv_12345"}}]})
+
+
+class RollbackBody(Strict):
+    """Which version a workflow goes back to."""
+
+    version: Annotated[int, Field(ge=1, le=2**53 - 1, description="Its number.", examples=[1])]
+
+
 class CancelBody(Strict):
     """Why an execution is cancelled."""
 

@@ -31,7 +31,7 @@ from api.parameters import (
     Statuses,
     WorkflowFilter,
 )
-from api.schemas import CancelBody, ParametersBody, StartBody
+from api.schemas import CancelBody, DataBody, ParametersBody, StartBody
 from engine import limits
 from engine.model import ExecutionView
 from engine.service import Started, WorkflowService
@@ -97,6 +97,25 @@ async def execute_workflow_with_parameters(
     """The same as `POST /workflows/{ref}/execute`, in another spelling."""
     parameters = (body or ParametersBody()).parameters
     made = await service.execute_workflow(ref, parameters, idempotency_key=idempotency_key)
+    return await _answer_start(service, made, wait)
+
+
+@router.post(
+    "/workflows/{ref}/run",
+    operation_id="run_workflow",
+    summary="Execute a workflow (the input is called data)",
+    status_code=202,
+    responses=_started,
+)
+async def run_workflow(
+    ref: Ref,
+    service: Service,
+    body: DataBody | None = None,
+    wait: Wait = 0.0,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """The same as `POST /workflows/{ref}/execute`, in another spelling."""
+    made = await service.execute_workflow(ref, (body or DataBody()).data, idempotency_key=idempotency_key)
     return await _answer_start(service, made, wait)
 
 

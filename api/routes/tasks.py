@@ -36,7 +36,7 @@ async def add_task(ref: Ref, body: TaskBody, service: Service) -> Response:
     "",
     operation_id="list_tasks",
     summary="List the tasks of a workflow",
-    responses=cached("All of them, in order.", TaskAnswer, many=True) | refusals(404),
+    responses=cached("All of them, in order.", TaskAnswer, many=True) | refusals(404, 409),
 )
 async def list_tasks(ref: Ref, service: Service) -> Response:
     """In the order in which they start."""
@@ -47,7 +47,7 @@ async def list_tasks(ref: Ref, service: Service) -> Response:
     "/{task_id}",
     operation_id="get_task",
     summary="Get a task",
-    responses=cached("The task.", TaskAnswer) | refusals(404),
+    responses=cached("The task.", TaskAnswer) | refusals(404, 409),
 )
 async def get_task(ref: Ref, task_id: TaskId, service: Service) -> Response:
     """One task of the draft."""

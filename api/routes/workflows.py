@@ -1,4 +1,4 @@
-"""Workflows: create, read, change, archive."""
+"""Workflows: list, read, archive. How they are defined: `definitions.py`."""
 
 from typing import Annotated
 
@@ -7,30 +7,11 @@ from fastapi import APIRouter, Query, Response
 from api import answers
 from api.answers import Json, WorkflowAnswer
 from api.body import StrictRoute
-from api.contract import answer, cached, link, refusals
-from api.parameters import Limit, Ref, Service
-from api.schemas import WorkflowBody, WorkflowChanges
+from api.contract import answer, cached, refusals, written
+from api.parameters import AsDocument, Limit, Ref, Service
 
 router = APIRouter(prefix="/workflows", tags=["workflows"], route_class=StrictRoute, default_response_class=Response)
 MAX_SKIP = 2**31 - 1
-
-_created = {
-    name: link(name, ref="$response.body#/id")
-    for name in ("get_workflow", "update_workflow", "archive_workflow", "list_tasks", "add_task", "execute_workflow")
-}
-
-
-@router.post(
-    "",
-    operation_id="create_workflow",
-    summary="Create a workflow",
-    status_code=201,
-    responses=answer(201, "Created.", WorkflowAnswer, headers=("Location",), links=_created) | refusals(409, 413, 415),
-)
-async def create_workflow(body: WorkflowBody, service: Service) -> Response:
-    """A workflow begins without tasks; add them one by one, each is checked."""
-    made = await service.create_workflow(body.new())
-    return Json(answers.workflow(made), 201, {"Location": f"/workflows/{made.id}"})
 
 
 @router.get(
@@ -53,22 +34,13 @@ async def list_workflows(
     "/{ref}",
     operation_id="get_workflow",
     summary="Get a workflow",
-    responses=cached("The workflow.", WorkflowAnswer) | refusals(404),
+    responses=written("The workflow.", cached("", WorkflowAnswer)) | refusals(404, 409),
 )
-async def get_workflow(ref: Ref, service: Service) -> Response:
-    """With its tasks, in order."""
+async def get_workflow(ref: Ref, service: Service, form: AsDocument = None) -> Response:
+    """With its tasks, in order, or as a document that can be posted again."""
+    if form is not None:
+        return answers.document(await service.written_workflow(ref, form))
     return Json(answers.workflow(await service.get_workflow(ref)))
-
-
-@router.put(
-    "/{ref}",
-    operation_id="update_workflow",
-    summary="Change a workflow",
-    responses=answer(200, "As it is now.", WorkflowAnswer) | refusals(404, 409, 413, 415),
-)
-async def update_workflow(ref: Ref, body: WorkflowChanges, service: Service) -> Response:
-    """Changes the fields given; the others stay. Executions go on with the version they began with."""
-    return Json(answers.workflow(await service.update_workflow(ref, body.changes())))
 
 
 @router.delete(

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from api import contract, errors
 from api.app import VERSION
-from api.routes import executions, health, nodes, secrets, tasks, workflows
+from api.routes import definitions, executions, health, nodes, secrets, tasks, workflows
 from tests.rest import Rest
 
 DOCUMENTED = {
@@ -18,6 +18,11 @@ DOCUMENTED = {
     "/workflows/{ref}/tasks": {"get", "post"},
     "/workflows/{ref}/tasks/{task_id}": {"get", "put", "delete"},
     "/workflows/{ref}/execute": {"post"},
+    "/workflows/{ref}/run": {"post"},
+    "/workflows/validate": {"post"},
+    "/workflows/{ref}/versions": {"get"},
+    "/workflows/{ref}/versions/{version}": {"get"},
+    "/workflows/{ref}/rollback": {"post"},
     "/executions/workflows/{ref}/execute": {"post"},
     "/executions": {"get"},
     "/executions/{execution_id}": {"get"},
@@ -39,7 +44,7 @@ DOCUMENTED = {
 @pytest.fixture(scope="module")
 def app() -> FastAPI:
     app = FastAPI(title="t", version=VERSION)
-    for room in (workflows, tasks, executions, nodes, secrets, health):
+    for room in (definitions, workflows, tasks, executions, nodes, secrets, health):
         app.include_router(room.router)
     errors.install(app)
     contract.install(app)
@@ -67,7 +72,7 @@ def test_every_operation_says_what_it_does_and_how_it_refuses(document: Any) -> 
                     assert list(answer["content"]) == ["application/problem+json"]
                 if status in ("429", "503") and operation["operationId"] != "health":
                     assert "Retry-After" in answer["headers"]
-    assert len(names) == 28
+    assert len(names) == 33
 
 
 def test_every_reference_and_link_leads_somewhere(document: Any) -> None:

@@ -1,0 +1,138 @@
+"""What workflows mean: define one in any dialect, check it, replace it, look at its versions, go back to one."""
+
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+
+from api import answers
+from api.answers import Json, ReportAnswer, VersionAnswer, WorkflowAnswer
+from api.body import StrictRoute, read_source
+from api.contract import answer, document_body, link, refusals, written
+from api.parameters import MAX_ID, Limit, Ref, Service
+from api.schemas import RollbackBody, WorkflowBody, WorkflowChanges
+from api.shapes import DOCUMENTS
+from engine.authoring import Form
+from engine.errors import Invalid, InvalidDocument
+from engine.sources import Source
+
+router = APIRouter(prefix="/workflows", tags=["definitions"], route_class=StrictRoute, default_response_class=Response)
+Model = TypeVar("Model", bound=BaseModel)
+
+_created = {
+    name: link(name, ref="$response.body#/id")
+    for name in ("get_workflow", "update_workflow", "archive_workflow", "list_tasks", "add_task", "execute_workflow")
+}
+
+
+@router.post(
+    "",
+    operation_id="create_workflow",
+    summary="Create a workflow",
+    status_code=201,
+    responses=answer(201, "Created.", WorkflowAnswer, headers=("Location",), links=_created) | refusals(409, 413, 415),
+    openapi_extra=document_body(*DOCUMENTS, "WorkflowBody"),
+)
+async def create_workflow(request: Request, service: Service) -> Response:
+    """Fields alone make a workflow without tasks; add them one by one, each is checked.
+
+    Or send a whole definition, in JSON or YAML, in any dialect: told by its `steps`, its `nodes` or its `tasks`; the
+    answer says which in `dialect`.
+    """
+    source = _given(await read_source(request))
+    if service.is_document(source.value):
+        made = await service.create_document(source)
+    else:
+        made = await service.create_workflow(_fields(WorkflowBody, source).new())
+    return Json(answers.workflow(made), 201, {"Location": f"/workflows/{made.id}"})
+
+
+@router.put(
+    "/{ref}",
+    operation_id="update_workflow",
+    summary="Change a workflow",
+    responses=answer(200, "As it is now.", WorkflowAnswer) | refusals(404, 409, 413, 415),
+    openapi_extra=document_body(*DOCUMENTS, "WorkflowChanges"),
+)
+async def update_workflow(ref: Ref, request: Request, service: Service) -> Response:
+    """Changes the fields given; the others stay. A whole definition takes the place of the one before.
+
+    Executions go on with the version they began with.
+    """
+    source = _given(await read_source(request))
+    if service.is_document(source.value):
+        changed = await service.replace_document(ref, source)
+    else:
+        changed = await service.update_workflow(ref, _fields(WorkflowChanges, source).changes())
+    return Json(answers.workflow(changed))
+
+
+@router.post(
+    "/validate",
+    operation_id="validate_workflow",
+    summary="Check a definition",
+    responses=answer(200, "What is known of it; `valid` says whether it would be saved.", ReportAnswer)
+    | refusals(413, 415),
+    openapi_extra=document_body(),
+)
+async def validate_workflow(request: Request, service: Service) -> Response:
+    """Saves nothing, and lists all that is wrong with its place and a suggestion; warnings do not prevent saving."""
+    source = _given(await read_source(request), lenient=True)
+    return Json(answers.report(await service.inspect_document(source)))
+
+
+@router.get(
+    "/{ref}/versions",
+    operation_id="list_versions",
+    summary="List the versions of a workflow",
+    responses=answer(200, "Newest first.", VersionAnswer, many=True) | refusals(404),
+)
+async def list_versions(ref: Ref, service: Service, limit: Limit = 100) -> Response:
+    """Of ordered tasks a version is made when it is first executed, of documents when they are saved."""
+    return Json(answers.versions(await service.list_versions(ref, limit)))
+
+
+@router.get(
+    "/{ref}/versions/{version}",
+    operation_id="get_version",
+    summary="Read a version as a document",
+    responses=written("What it means.", answer(200, "")) | refusals(404, 409),
+)
+async def get_version(
+    ref: Ref,
+    version: Annotated[int, Path(ge=1, le=MAX_ID, description="The number of the version.")],
+    service: Service,
+    format: Annotated[Form, Query(description="The dialect, or `source`: as it was written.")] = "yaml",  # noqa: A002
+) -> Response:
+    """In the words of a dialect; versions never change."""
+    return answers.document(await service.written_version(ref, version, format))
+
+
+@router.post(
+    "/{ref}/rollback",
+    operation_id="rollback_workflow",
+    summary="Go back to a version",
+    responses=answer(200, "As it is now.", WorkflowAnswer) | refusals(404, 409, 413, 415),
+)
+async def rollback_workflow(ref: Ref, body: RollbackBody, service: Service) -> Response:
+    """The draft becomes what that version was written in. No new version is made: the old one is current again."""
+    return Json(answers.workflow(await service.rollback_workflow(ref, body.version)))
+
+
+def _given(source: Source | None, *, lenient: bool = False) -> Source:
+    """Refuses a body that is missing or cannot be read; `lenient`: only if there is nothing to go by."""
+    if source is None:
+        raise RequestValidationError([{"type": "missing", "loc": ("body",), "msg": "Field required"}])
+    if source.faults and (not source.readable or not lenient):
+        kind = InvalidDocument if source.faults[0].code != Invalid.code else Invalid
+        raise kind(source.faults[0].message, faults=source.faults)
+    return source
+
+
+def _fields(model: type[Model], source: Source) -> Model:
+    try:
+        return model.model_validate(source.value)
+    except ValidationError as error:
+        faults: list[Any] = [{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors()]
+        raise RequestValidationError(faults, body=source.value) from None
