@@ -100,6 +100,10 @@ class Settings(BaseSettings):
     """Keys that seal secrets, `id:base64` of 32 bytes, comma-separated: the first seals, the others only open."""
     code_runner: str = "monty"
     """Where `code` tasks run: `monty` (a sandbox), or `subprocess` (all of Python, for code that you trust)."""
+    workflows_dir: str = "workflows"
+    """A folder whose `.yaml`, `.yml` and `.json` files become workflows at start; it need not be there."""
+    workflows_reload: bool = False
+    """Whether files that change there are taken in at once (for development)."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least important lines that are still written."""

@@ -7,8 +7,10 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 from bootstrap import tasks
+from bootstrap.registration import Registration
 from bootstrap.settings import Settings
 from bootstrap.vault import open_vault
 from engine import registry
@@ -54,8 +56,7 @@ async def open_service(settings: Settings, *, engine: bool) -> AsyncIterator[Wor
             stack.push_async_callback(cache.stop)
         nodes = tasks.catalog(settings)
         library, progress, lag = Library(store), Progress(), LoopLag()
-        dialects = {dialect.name: dialect for dialect in registry.scan("definitions", "dialect")}
-        drafts = Drafts(store, library, dialects, nodes, cache)
+        drafts = Drafts(store, library, tasks.authoring(nodes), cache)
         host = await stack.enter_async_context(tasks.host(settings, nodes))
         keeper = Keeper(store, open_vault(settings.secret_keys.get_secret_value()))
         openers = _executors(settings, nodes, host, keeper)
@@ -90,9 +91,14 @@ async def open_service(settings: Settings, *, engine: bool) -> AsyncIterator[Wor
                 relay = _relay(settings, store, progress)
                 stack.push_async_callback(relay.stop)
                 duties["relay"] = relay.round
+        files = Registration(service, Path(settings.workflows_dir))
+        service.notes["workflows"] = files.health
+        if settings.workflows_reload:
+            duties["workflows"] = files.round
         await stack.enter_async_context(_caretakers(duties))
         if worker is not None:
             stack.push_async_callback(worker.stop)  # before the caretakers: its lease is renewed until its last append
+        await files.look()
         yield service
 
 

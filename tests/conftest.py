@@ -24,10 +24,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_environment() -> None:
-    """No setting of the developer's shell or `.env` reaches a test."""
+    """No setting of the developer's shell or `.env` reaches a test, and no sample becomes a workflow by itself."""
     for line in Path(".env.example").read_text().splitlines():
         if line and not line.startswith("#"):
             os.environ.pop(line.partition("=")[0], None)
+    os.environ["WORKFLOWS_DIR"] = "no-workflows"
 
 
 @pytest.fixture(scope="session")
