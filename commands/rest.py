@@ -14,10 +14,44 @@ TIMEOUT = 30.0
 
 def call(method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[Any, Mapping[str, str]]:
     """The JSON of the answer (None if it has none) and its headers. Raises `CommandError`."""
+    data = None if body is None else json.dumps(body).encode()
+    status, headers, content = _exchange(method, path, data, "application/json")
+    if status >= 400:
+        raise CommandError(_problem(status, content))
+    return _json(content), headers
+
+
+def send(method: str, path: str, document: bytes, kind: str) -> Any:
+    """Sends a document of media type `kind`; answers JSON. Raises `CommandError`."""
+    status, _, content = _exchange(method, path, document, kind)
+    if status >= 400:
+        raise CommandError(_problem(status, content))
+    return _json(content)
+
+
+def find(path: str) -> Any:
+    """The JSON at `path`, None if there is nothing. Raises `CommandError` for every other refusal."""
+    status, _, content = _exchange("GET", path)
+    if status == 404:
+        return None
+    if status >= 400:
+        raise CommandError(_problem(status, content))
+    return _json(content)
+
+
+def text(path: str) -> str:
+    """The answer as it is. Raises `CommandError`."""
+    status, _, content = _exchange("GET", path)
+    if status >= 400:
+        raise CommandError(_problem(status, content))
+    return content.decode()
+
+
+def _exchange(method: str, path: str, data: bytes | None = None, kind: str = "") -> tuple[int, dict[str, str], bytes]:
+    """Status, headers in lower case, and body of the answer."""
     base = rest_url()
     connection = _connection(base)
-    data = None if body is None else json.dumps(body).encode()
-    headers = {"Accept": "application/json"} | ({"Content-Type": "application/json"} if data else {})
+    headers = {"Accept": "application/json, application/yaml"} | ({"Content-Type": kind} if data else {})
     try:
         connection.request(method, urlsplit(base).path + path, data, headers)
         response = connection.getresponse()
@@ -28,9 +62,7 @@ def call(method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple
         ) from None
     finally:
         connection.close()
-    if response.status >= 400:
-        raise CommandError(_problem(response.status, content))
-    return _json(content), {name.lower(): value for name, value in response.getheaders()}
+    return response.status, {name.lower(): value for name, value in response.getheaders()}, content
 
 
 def segment(ref: str) -> str:

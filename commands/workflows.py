@@ -44,6 +44,14 @@ def get(ref: str, as_json: bool) -> None:
             ("ID", "ORDER", "KEY", "NAME", "TYPE", "EXECUTION", "DEPENDS ON", "PARAMETERS"),
             (_task_cells(task) for task in workflow["tasks"]),
         )
+    if workflow["dialect"] != "ordered_tasks":
+        written, _ = rest.call("GET", f"/workflows/{workflow['id']}?format=tasks")
+        say(f"written as {workflow['dialect']}")
+        say("")
+        say_table(
+            ("KEY", "NAME", "TYPE", "DEPENDS ON", "CONFIG"),
+            (_written_cells(task) for task in written["tasks"]),
+        )
 
 
 def update(ref: str, name: str | None, key: str | None, description: str | None, as_json: bool) -> None:
@@ -82,6 +90,17 @@ def _task_cells(task: dict[str, Any]) -> tuple[Any, ...]:
         ", ".join(task.get("depends_on") or ()) or None,
         task["parameters"],
     )
+
+
+def _written_cells(task: dict[str, Any]) -> tuple[Any, ...]:
+    before = task.get("depends_on") or []
+    names = [entry if isinstance(entry, str) else f"{entry['task']} ({entry['label']})" for entry in _list(before)]
+    kind = task.get("activity_type") or task.get("type") or "noop"
+    return str(task["id"]), task.get("name"), kind, ", ".join(names) or None, task.get("config") or {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _given(**fields: Any) -> dict[str, Any]:

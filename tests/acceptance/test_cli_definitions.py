@@ -1,0 +1,85 @@
+"""Workflows as files, on the command line."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.serving import Served, call_cli
+from tests.unit.definitions.test_yaml_tasks import SIX
+
+GOOD = "name: My workflow\ntasks:\n  - id: a\n    type: noop\n"
+
+
+def test_validate_names_all_six_faults_with_their_lines(tmp_path: Path) -> None:
+    """Without a server."""
+    file = tmp_path / "six.yaml"
+    file.write_text(SIX)
+    done = call_cli("validate", str(file))
+    assert done.code == 1
+    *told, last = done.out.splitlines()
+    assert [line.split(":")[1] for line in told] == ["6", "8", "10", "11", "12", "13"]
+    assert last == f"{file}: 6 faults"
+    assert "did you mean 'http_request'?" in told[0]
+    report = json.loads(call_cli("validate", str(file), "--json").out)
+    assert [fault["line"] for fault in report[0]["errors"]] == [6, 8, 10, 11, 12, 13]
+
+
+def test_validate_knows_every_dialect(tmp_path: Path) -> None:
+    texts = {
+        "a.yaml": GOOD,
+        "b.json": '{"nodes": [{"id": "x", "type": "noop"}], "edges": []}',
+        "c.json": '{"start_at": "x", "steps": {"x": {"type": "noop", "next": "gone"}}}',
+    }
+    files = [tmp_path / name for name in texts]
+    for file in files:
+        file.write_text(texts[file.name])
+    done = call_cli("validate", *map(str, files))
+    assert done.code == 0
+    assert f"{files[0]}: valid, written as yaml_tasks" in done.out
+    assert f"{files[1]}: valid, written as graph" in done.out
+    assert f"{files[2]}:1: 'x' leads to the task 'gone', which does not exist" in done.out
+
+
+@pytest.mark.parametrize("text", ["a: [1\n", '{"a": 1', "\0"])
+def test_what_cannot_be_read(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(text)
+    assert call_cli("validate", str(file)).code == 1
+    assert call_cli("validate", str(tmp_path / "nothing.yaml")).err.startswith("error: ")
+
+
+def test_from_a_file_to_a_version_and_back(served: Served, tmp_path: Path) -> None:
+    file = tmp_path / "cli-life.yaml"
+    file.write_text(GOOD)
+    assert ") created, version 1" in served.cli("apply", str(file)).out
+    assert served.cli("apply", str(file)).out.endswith("unchanged, version 1\n")
+    assert served.cli("export", "cli-life", "--format", "source").out == GOOD
+    file.write_text(GOOD + "  - id: b\n    type: set\n    depends_on: [a]\n")
+    assert ") updated, version 2" in served.cli("apply", str(file)).out
+    shown = served.cli("diff", "cli-life", "1", "2")
+    assert shown.code == 1
+    assert "+- id: b" in shown.out
+    assert served.cli("diff", "cli-life", "2").code == 0
+    back = served.cli("rollback", "cli-life", "1")
+    assert "is at version 1 again: My workflow" in back.out
+    rows = json.loads(served.cli("versions", "cli-life", "--json").out)
+    assert [(row["version"], row["current"]) for row in rows] == [(2, False), (1, True)]
+    assert "VERSION  CURRENT" in served.cli("versions", "cli-life").out
+    output = tmp_path / "out.json"
+    served.cli("export", "cli-life", "--format", "graph", "--output", str(output))
+    assert [node["id"] for node in json.loads(output.read_text())["nodes"]] == ["a"]
+    assert "written as yaml_tasks\n\nKEY  NAME  TYPE" in served.cli("get", "cli-life").out
+    assert served.cli("execute", "cli-life", "--wait", "10").code == 0
+
+
+def test_apply_sends_nothing_if_one_file_has_a_fault(served: Served, tmp_path: Path) -> None:
+    good, bad = tmp_path / "cli-good.yaml", tmp_path / "cli-bad.yaml"
+    good.write_text(GOOD)
+    bad.write_text(SIX)
+    done = served.cli("apply", str(good), str(bad))
+    assert done.code == 1
+    assert "nothing was applied: 1 of 2 files have faults" in done.err
+    assert served.cli("get", "cli-good").code == 1
+    result = json.loads(served.cli("apply", str(good), "--json").out)[0]
+    assert (result["key"], result["outcome"], result["version"], result["warnings"]) == ("cli-good", "created", 1, [])
