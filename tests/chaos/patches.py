@@ -140,21 +140,6 @@ PATCHES: dict[str, tuple[Change, ...]] = {
         ),
     ),
     "drain": (Change("engine.worker", "        await self._drain()\n", ""),),
-    "watch-again": (
-        Change(
-            "storage.postgresql_session",
-            "        if self._active is before:\n            self._watch_again()\n",
-            "",
-        ),
-    ),
-    "pool-room": (
-        Change(
-            _POOLS,
-            "THEN {NO_BOUND} ELSE h.workflow_limit - (\n      SELECT count(*)",
-            "THEN {NO_BOUND} ELSE h.workflow_limit - (\n      SELECT count(*) / 2",
-        ),
-    ),
-    "pool-lock": (Change(_POOLS, "SELECT pg_advisory_xact_lock(k) FROM", "SELECT k FROM"),),
     "read-again": (
         Change(
             "engine.worker",

@@ -19,7 +19,6 @@ from tests.chaos.parking import parking
 from tests.chaos.ray_kills import ray_kills
 from tests.chaos.redis_loss import redis_loss
 from tests.chaos.report import Outcome, Timed
-from tests.chaos.restarts import restarts
 from tests.chaos.rolling import rolling
 from tests.chaos.timers import timers
 from tests.chaos.worker_kills import worker_kills
@@ -80,12 +79,11 @@ SABOTAGES = (
         control="die-in-a-step",
         both=True,
     ),
-    Sabotage("savepoint", "C10 embedded", lambda seed, guard: embedded(1, seed, guard=guard)),
+    Sabotage("savepoint", "C10 embedded", lambda seed, guard: embedded(4, seed, guard=guard)),
     Sabotage("clock", "C11 timers", lambda seed, guard: timers("sqlite", 50, seed, guard=guard)),
     Sabotage("sweep", "C1 kill matrix", _cell(Cell("postgresql", "step.after", "kill", 8))),
     Sabotage("slots", "C1 kill matrix", _cell(Cell("sqlite", "result.before", "raise", 3), ONE_SLOT)),
     Sabotage("drain", "rolling restart", lambda seed, guard: rolling(3, seed, guard=guard)),
-    Sabotage("watch-again", "C5 database restarts", lambda seed, guard: restarts(6, seed, guard=guard)),
     Sabotage("pool-room", "limits", lambda seed, guard: limits(40, seed, faults=1, guard=guard)),
     Sabotage(
         "pool-lock",
