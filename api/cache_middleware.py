@@ -12,7 +12,7 @@ import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.parameters import parse_id, parse_ref
-from engine.ports import ResponseCache
+from engine.cache_port import ResponseCache
 
 Headers = list[tuple[bytes, bytes]]
 

@@ -14,6 +14,7 @@ from bootstrap.registration import Registration
 from bootstrap.settings import Settings
 from bootstrap.vault import open_vault
 from engine import registry
+from engine.cache_port import ResponseCache
 from engine.caretakers.claims import claims
 from engine.caretakers.inbox import Inbox
 from engine.caretakers.lag import LoopLag
@@ -28,7 +29,7 @@ from engine.drafts import Drafts
 from engine.errors import ConfigurationError
 from engine.keeper import Keeper
 from engine.library import Library
-from engine.ports import ResponseCache, Store
+from engine.ports import Store
 from engine.progress import Progress
 from engine.sealing import SealingExecutor
 from engine.service import WorkflowService

@@ -23,6 +23,7 @@ from engine.authoring import (
     summary,
     text_faults,
 )
+from engine.cache_port import ResponseCache
 from engine.documents import pointer
 from engine.errors import (
     Invalid,
@@ -35,7 +36,7 @@ from engine.errors import (
 from engine.graph import BRANCH, CONDITIONAL, TASK_KEY
 from engine.library import Entry, Library
 from engine.model import DEFAULT_NAMESPACE, DraftTask, Workflow
-from engine.ports import NewTask, NewWorkflow, ResponseCache, Store, TaskEdit, VersionRow
+from engine.ports import NewTask, NewWorkflow, Store, TaskEdit, VersionRow
 from engine.sources import Source
 
 UNNAMED = "Untitled workflow"

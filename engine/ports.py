@@ -1,4 +1,4 @@
-"""What the engine asks of stores, dialects and caches; of executors and nodes see `engine.task_ports`.
+"""What the engine asks of stores and dialects; of executors and nodes see `engine.task_ports`.
 
 Records in, records out: no table name, URL or ORM row crosses a port. Every method may raise
 `engine.errors.StoreUnavailable` when its server does not answer; other errors are named where they occur.
@@ -488,32 +488,3 @@ class DocumentDialect(Dialect, Protocol):
     def write(self, head: Head, graph: Graph, presentation: Presentation) -> dict[str, Any]:
         """A document that reads to an equal graph, names and order."""
         ...
-
-
-class ResponseCache(Protocol):
-    """Response bytes by key, invalidated by tag.
-
-    A fill takes part only if none of its tags was written since `begin`: `begin` before the read, `put` after it.
-    `invalidate` marks tags as being written (hits and fills miss), `settle` ends that after the commit.
-    Every method treats a broken server as a miss and never raises.
-    """
-
-    async def start(self) -> None: ...
-
-    async def stop(self) -> None: ...
-
-    def get_local(self, key: bytes) -> bytes | None:
-        """A hit that needs no await, if this cache can prove it fresh without one; else None."""
-        ...
-
-    async def get(self, key: bytes) -> bytes | None: ...
-
-    async def begin(self, tags: Sequence[str]) -> object:
-        """A token for `put`."""
-        ...
-
-    async def put(self, key: bytes, value: bytes, tags: Sequence[str], token: object, ttl: float) -> None: ...
-
-    async def invalidate(self, tags: Sequence[str]) -> None: ...
-
-    async def settle(self, tags: Sequence[str]) -> None: ...

@@ -9,6 +9,7 @@ import msgspec
 
 from engine import limits
 from engine.authoring import Form, Report, Written
+from engine.cache_port import ResponseCache
 from engine.caretakers.lag import LATE, LoopLag
 from engine.documents import check_payload, digest
 from engine.drafts import Drafts, Ref
@@ -27,7 +28,6 @@ from engine.ports import (
     NewExecution,
     NewTask,
     NewWorkflow,
-    ResponseCache,
     Signal,
     Store,
     VersionRow,

@@ -9,7 +9,7 @@ import pytest
 
 from cache import memory, redis_cache
 from engine import registry
-from engine.ports import ResponseCache
+from engine.cache_port import ResponseCache
 
 Pair = tuple[ResponseCache, ResponseCache]
 OPEN: dict[str, Callable[[str], Pair]] = {
