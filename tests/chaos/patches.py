@@ -140,6 +140,14 @@ PATCHES: dict[str, tuple[Change, ...]] = {
         ),
     ),
     "drain": (Change("engine.worker", "        await self._drain()\n", ""),),
+    "pool-room": (
+        Change(
+            _POOLS,
+            "THEN {NO_BOUND} ELSE h.workflow_limit - (\n      SELECT count(*)",
+            "THEN {NO_BOUND} ELSE h.workflow_limit - (\n      SELECT count(*) / 2",
+        ),
+    ),
+    "pool-lock": (Change(_POOLS, "SELECT pg_advisory_xact_lock(k) FROM", "SELECT k FROM"),),
     "read-again": (
         Change(
             "engine.worker",
