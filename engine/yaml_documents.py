@@ -111,7 +111,7 @@ class _Reader:
                 "a key is a text, not a list or mapping; quote a text that begins with {", event.start_mark.line + 1
             )
         if len(self._stack) > limits.DEPTH:
-            raise _refusal(f"nested deeper than {limits.DEPTH} levels", event.start_mark.line + 1)
+            raise _refusal(TOO_DEEP, event.start_mark.line + 1)
         self._put(event, value)
         marks: Any = {} if type(value) is dict else []
         self.marks[id(value)] = marks
@@ -224,13 +224,18 @@ def decode_yaml(data: bytes, *, max_bytes: int = limits.DOCUMENT) -> Any:
     return value
 
 
+TOO_DEEP = f"nested deeper than {limits.DEPTH} levels"
+"""libyaml may say it first: it has a depth of its own, and reads ahead."""
+
+
 def _events(text: str) -> Iterator[Any]:
     try:
         yield from yaml.parse(text, Loader=yaml.CSafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         words = ", ".join(part for part in (error.context, error.problem) if part)
-        raise _refusal(f"not valid YAML: {words}", mark.line + 1 if mark else None) from None
+        message = TOO_DEEP if "maximum nesting depth" in words else f"not valid YAML: {words}"
+        raise _refusal(message, mark.line + 1 if mark else None) from None
     except yaml.YAMLError as error:
         position = getattr(error, "position", None)
         line = text.count("\n", 0, position) + 1 if isinstance(position, int) else None
