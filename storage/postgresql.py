@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeVar
 import psycopg2
 from sqlalchemy import ColumnElement, Connection, func, type_coerce
 
-from engine.errors import ConfigurationError, StoreUnavailable
+from engine.errors import BatchRefused, ConfigurationError, StoreUnavailable
 from engine.events import StoredEvent
 from engine.model import Envelope, ExecutionRow, Workflow, WorkflowVersion
 from engine.outbox import Outbox, Position, RelayTerm
@@ -51,6 +51,8 @@ from storage.postgresql_session import Broken, Part, Rows, Session
 from storage.records import execution_record
 
 T = TypeVar("T")
+STARTS = 512
+"""Starts without an engine that one commit takes."""
 READERS = 2
 DRAFTS_OF_AN_ENGINE, DRAFTS_OF_A_DOOR = 1, 2
 NOW: ColumnElement[float] = type_coerce(func.now(), Instant())
@@ -79,6 +81,7 @@ class PostgreSQLStore:
         self._events = Coalescer(self._read_events)
         self._executions = Coalescer(self._read_executions)
         self._revisions = Coalescer(self._read_revisions)
+        self._starts = Coalescer(self._start_together, most=STARTS)
 
     # --- life ---
 
@@ -91,7 +94,7 @@ class PostgreSQLStore:
             raise
 
     async def close(self) -> None:
-        for coalescer in (self._events, self._executions, self._revisions):
+        for coalescer in (self._starts, self._events, self._executions, self._revisions):
             await coalescer.close()
         await self._bell.close()
         for session in (self._writer, *self._readers):
@@ -225,7 +228,12 @@ class PostgreSQLStore:
         return await append(self._writer, lease, batch, appends)
 
     async def start(self, appends: Sequence[Append]) -> Committed:
-        return await append(self._writer, None, None, appends)
+        if len(appends) != 1:
+            return await append(self._writer, None, None, appends)
+        (answer,) = await self._starts.ask(appends)
+        if isinstance(answer, BatchRefused):
+            raise answer
+        return answer
 
     async def claim(self, lease: int, limit: int) -> Claims:
         rows = await self._write(*journal.claim(lease, limit))
@@ -293,6 +301,15 @@ class PostgreSQLStore:
 
     async def rewind_outbox(self, before: Position, count: int) -> Position:
         return outbox.start(await self._read(*outbox.rewind(before, count)))
+
+    async def _start_together(self, appends: Sequence[Append]) -> Sequence[Committed | BatchRefused]:
+        """Those of many callers in one commit; one that is refused harms no other."""
+        try:
+            return [await append(self._writer, None, None, appends)] * len(appends)
+        except BatchRefused as error:
+            if len(appends) == 1:
+                return [error]
+        return [answer for one in appends for answer in await self._start_together([one])]
 
     # --- connections ---
 

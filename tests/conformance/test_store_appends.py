@@ -9,7 +9,7 @@ import pytest
 from engine.errors import BatchRefused, LeaseLost
 from engine.events import EventRecord
 from engine.model import FORMAT
-from engine.ports import Append, Duplicate, Signal, Store
+from engine.ports import Append, Committed, Duplicate, Signal, Store
 from engine.states import ExecutionStatus
 from tests.stores import STARTED, TOLD, begins, ends, execution, parks, says, seqs, waits
 
@@ -243,6 +243,14 @@ async def test_starts_without_a_lease(store: Store) -> None:
     assert (event.lease, event.at) == (None, committed.at)
     with pytest.raises(BatchRefused):
         await store.start([waits(first)])
+
+
+async def test_of_many_starts_at_once_one_that_is_refused_harms_no_other(store: Store) -> None:
+    taken, *ids = await store.reserve_ids(40)
+    await store.start([waits(taken)])
+    answers = await asyncio.gather(*(store.start([waits(number)]) for number in (*ids, taken)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [Committed] * len(ids) + [BatchRefused]
+    assert set(await store.get_executions(ids)) == set(ids)
 
 
 async def test_one_key_and_many_callers(store: Store) -> None:
