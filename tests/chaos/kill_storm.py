@@ -37,7 +37,7 @@ async def _run(world: World, n: int, seed: int, outcome: Outcome) -> None:
     promises = Promises()
     async with Client(engines, seed=seed, patience=120) as client:
         _, held = await define(client, world.ledger.url)
-        branch = [call(world.ledger.url, "large", when="{{input.large}}"), *mixed(world.ledger.url)]
+        branch = [call(world.ledger.url, "large", when="{{input.n}} > 9"), *mixed(world.ledger.url)]
         workflows = await client.define("storm", branch), held
         executions = max(1, EXECUTIONS * n // KILLS)
         killing = asyncio.create_task(_kill(engines, n, seed, outcome))
@@ -52,6 +52,8 @@ async def _run(world: World, n: int, seed: int, outcome: Outcome) -> None:
         history = await audit(world, client, outcome, promises.accepted)
         check_promises(promises, history.events, outcome)
         outcome.note("executions", len(history.executions))
+        failed = [row.id for row in history.executions.values() if row.status == "failed"]
+        outcome.problems += [f"execution {number} failed" for number in failed]
         outcome.note("taken over", sum(e.type == "TakenOver" for s in history.events.values() for e in s))
         if len(history.executions) != len(promises.accepted):
             outcome.problems.append(f"{len(promises.accepted)} keys made {len(history.executions)} executions")
