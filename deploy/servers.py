@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import sysconfig
 import tempfile
 import time
@@ -29,6 +30,10 @@ from deploy import ray_node
 
 PACKAGES = Path(sysconfig.get_path("platlib"))
 START_SECONDS = 30.0
+AS_USER = (
+    "import os, sys; os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[1])); "
+    "os.execv(sys.argv[3], sys.argv[3:])"
+)
 
 StopMode = Literal["fast", "crash"]
 
@@ -97,6 +102,9 @@ class _Server:
         raise NotImplementedError
 
     def _spawn(self, command: Sequence[str | Path], user: Mapping[str, Any] | None = None) -> None:
+        name = Path(command[0]).name
+        if user:  # by a process in between: a fork that sets a user may hang in a process with gRPC's threads
+            command = [sys.executable, "-c", AS_USER, str(user["user"]), str(user["group"]), *command]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
@@ -105,13 +113,12 @@ class _Server:
                 stderr=log,
                 cwd=self.folder,
                 start_new_session=True,
-                **(user or {}),
             )
         deadline = time.monotonic() + self.start_seconds
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop("crash")
-                raise RuntimeError(f"{Path(command[0]).name} did not start:\n{tail(self.log)}")
+                raise RuntimeError(f"{name} did not start:\n{tail(self.log)}")
             time.sleep(0.02)
 
 
