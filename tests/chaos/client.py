@@ -21,7 +21,13 @@ CALL = 3.0
 PAUSE = 0.05
 OPEN = ("pending", "running", "waiting", "paused", "compensating")
 QUICK = (("grpc.min_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 200), ("grpc.enable_http_proxy", 0))
-AGAIN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
+AGAIN = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.CANCELLED,
+)
+"""Nobody here cancels a call: gRPC's core answers so for calls that had come and not begun when a server stops."""
 
 
 class Gone(Exception):
