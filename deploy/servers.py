@@ -101,7 +101,12 @@ class _Server:
     def _answers(self) -> bool:
         raise NotImplementedError
 
-    def _spawn(self, command: Sequence[str | Path], user: Mapping[str, Any] | None = None) -> None:
+    def _spawn(
+        self,
+        command: Sequence[str | Path],
+        user: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         name = Path(command[0]).name
         if user:  # by a process in between: a fork that sets a user may hang in a process with gRPC's threads
             command = [sys.executable, "-c", AS_USER, str(user["user"]), str(user["group"]), *command]
@@ -112,6 +117,7 @@ class _Server:
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
+                env=environment,
                 start_new_session=True,
             )
         deadline = time.monotonic() + self.start_seconds
@@ -270,7 +276,7 @@ class RayNode(_Server):
         place = ["--node-ip-address", "127.0.0.1", "--min-worker-port", "0", "--max-worker-port", "0"]
         place += ["--temp-dir", str(self.folder)]
         self._said = self.log.stat().st_size if self.log.exists() else 0
-        self._spawn(ray_node.command(*role, *size, *place), {"env": {**os.environ, **ray_node.environment()}})
+        self._spawn(ray_node.command(*role, *size, *place), environment={**os.environ, **ray_node.environment()})
 
     def stop(self, mode: StopMode = "fast") -> None:
         """Its agents look only now and then whether it lives."""

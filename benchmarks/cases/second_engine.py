@@ -53,7 +53,7 @@ async def _cpu(running: WorkflowService, workflow: int, executions: int, engines
     await drive.start_many(running, workflow, executions)
     while await running.list_executions(statuses=OPEN, limit=1):
         await asyncio.sleep(drive.LOOK)
-    return (sum(map(_ticks, engines)) - before) / TICKS / (executions * TASKS) * 1e6
+    return max(1, sum(map(_ticks, engines)) - before) / TICKS / (executions * TASKS) * 1e6
 
 
 def _ticks(process: Process) -> int:

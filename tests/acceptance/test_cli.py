@@ -270,7 +270,7 @@ def test_a_watch_outlives_its_server(tmp_path: Path) -> None:
     ports = ("--rest-port", str(free_port()), "--grpc-port", str(free_port()))
     server, ready = process(tmp_path, *ports)
     with server, connected(server, ready) as served:
-        workflow = served.workflow(*({"parameters": {"duration": 0.5}} for _ in range(6)))
+        workflow = served.workflow(*({"parameters": {"duration": 1.5}} for _ in range(6)))
         execution = str(served.execute(workflow).execution_id)
         # into files: a pipe that is read by lines and then to its end loses what was buffered in between
         out, err = tmp_path / "events", tmp_path / "errors"

@@ -17,7 +17,7 @@ import pytest
 from bootstrap.alone import Suspects
 from deploy.processes import ROOT
 from deploy.servers import RayNode
-from engine.errors import ConfigurationError
+from engine.errors import ConfigurationError, Unavailable
 from engine.model import Completed, Lost, Outcome, Resources, Result, TaskCall
 from engine.task_ports import ExecutorOptions, Host, OpenHost
 from executors.ray_executor import open_executor
@@ -38,8 +38,13 @@ class Engine:
         self.reports: dict[str, Result] = {}
 
     async def __aenter__(self) -> "Engine":
-        await self.executor.start(self._report)
-        return self
+        """As long as an engine has patience with an executor that starts: a busy machine makes a head slow."""
+        async with asyncio.timeout(SECONDS):
+            while True:
+                with suppress(Unavailable):
+                    await self.executor.start(self._report)
+                    return self
+                await asyncio.sleep(1)
 
     async def __aexit__(self, *_: object) -> None:
         self.executor.cancel(list(self.executor._flying.values()))
