@@ -124,8 +124,10 @@ async def test_without_the_generation_of_the_read_it_would_be_seen(
         await put(cache, key, value, tags, await cache.begin(tags), ttl)
 
     monkeypatch.setattr(RedisCache, "put", delayed(forgetful))
-    clients = await play(migrated_postgres_url, redis_url, seed=1)
-    assert sum(client.stale for client in clients) > 0
+    for seed in range(1, 9):  # whether a late fill meets a write is a matter of chance
+        if any(client.stale for client in await play(migrated_postgres_url, redis_url, seed=seed)):
+            return
+    raise AssertionError("nobody saw an old answer: the check watches over nothing")
 
 
 @pytest.mark.parametrize("kind", ["postgresql", "sqlite"])
