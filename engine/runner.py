@@ -19,46 +19,28 @@ from engine.model import Failed, Failure, Lost, Result, TaskCall
 from engine.outcomes import check_way, loss_of, record_of, storable
 from engine.planner import LOST_ALONE, chance, is_hopeless, is_suspect, next_retry, plan
 from engine.pools import Tickets
-from engine.ports import Append, NewExecution, Park, Signal
+from engine.ports import NewExecution, Signal
 from engine.slots import Slots
-from engine.state import State, TaskState, apply, derived_status, next_due, replay, stamp_due, take_due
+from engine.state import State, TaskState, apply, next_due, replay, stamp_due, take_due
 from engine.states import ExecutionStatus, TaskStatus, is_terminal
+from engine.steps import AT_ONCE, NextStep, Step
 
 KEPT = 16
 """Attempts that take over a slot of their own execution while others wait; then those have their turn."""
-_TIMED = (ev.TaskSleeping, ev.TaskAwaiting, ev.TaskFailed)
-
-
-class Step(msgspec.Struct):
-    """What one commit says, and what follows it."""
-
-    append: Append
-    events: list[ev.Event]
-    calls: list[TaskCall]
-    cancels: list[TaskCall]
-    ended: bool
-    parked: bool
 
 
 class Run:
     """An execution that this engine owns."""
 
     __slots__ = (
-        "_calls",
-        "_cancels",
-        "_consumed",
-        "_events",
         "_granted",
         "_kept",
-        "_records",
+        "_next",
         "_results",
-        "_row_status",
         "_seen",
         "_signals",
         "_slots",
         "_spare",
-        "_start",
-        "_started",
         "_wake",
         "alarm",
         "committing",
@@ -86,12 +68,10 @@ class Run:
         self._spare = 0
         """Slots given back in this step: what follows takes them first, so that begun executions end sooner."""
         self._kept = 0
-        self._row_status = row_status
+        self._next = NextStep(row_status)
         self._results: list[tuple[TaskCall, Result, float]] = []
         self._signals: list[Signal] = []
         self._granted: list[str] = []
-        self._start: NewExecution | None = None
-        self._started = row_status is None or row_status is ExecutionStatus.PENDING
         self.flying: dict[str, TaskCall] = {}
         """Attempts that hold a slot, by task key."""
         self.tickets: Tickets | None = None
@@ -105,13 +85,12 @@ class Run:
         self.committing = False
         self.dirty = False
         self.dropped = False
-        self._begin()
 
     # --- what arrives ---
 
     def begin(self, start: NewExecution, value: Any) -> None:
         """A new execution: its first append carries its row."""
-        self._start = start
+        self._next.start = start
         self._say(ev.ExecutionStarted(value))
 
     def load(self, history: list[ev.StoredEvent], now: float) -> None:
@@ -189,14 +168,13 @@ class Run:
         spare, self._spare = self._spare, 0
         for _ in range(spare):
             self._slots.release()
-        return self._finish() if self._records or self._only_waits() else None
+        return self._finish() if self._next.records or self._only_waits() else None
 
     def committed(self, step: Step, at: float) -> None:
         """The step is durable; `at` is the database's clock."""
         self.now = max(self.now, at)
-        for event in step.events:
-            if isinstance(event, _TIMED):
-                stamp_due(self.state, event, at)
+        for event in step.timed():
+            stamp_due(self.state, event, at)
 
     def hand_over(self, stopped: Iterable[TaskCall]) -> Step:
         """Leaves memory with its last append, for any engine to go on at once.
@@ -208,7 +186,7 @@ class Run:
         self.drop()
         return self._finish(given=True)
 
-    def drop(self) -> Iterable[TaskCall]:
+    def drop(self) -> list[TaskCall]:
         """Leaves memory: slots are freed; answers the calls that are to be stopped."""
         self.dropped = True
         flying = list(self.flying.values())
@@ -260,7 +238,7 @@ class Run:
             self._begin_attempt(key)
 
     def _take_signal(self, signal: Signal) -> None:
-        self._consumed.append(signal.id)
+        self._next.consumed.append(signal.id)
         if signal.kind == "cancel":
             if not self.state.cancelling:
                 self._say(ev.CancelRequested(msgspec.json.decode(signal.payload)))
@@ -400,7 +378,7 @@ class Run:
             return
         self._say(ev.TaskStarted(key, attempt))
         self.flying[key] = call
-        self._calls.append(call)
+        self._next.calls.append(call)
 
     def _call(self, vertex: Vertex, attempt: int, now: float) -> TaskCall:
         """Templates refer to ancestors only, so the same attempt renders to the same call, here or after a crash
@@ -428,72 +406,24 @@ class Run:
         self._record(event, ev.encode(event))
 
     def _record(self, event: ev.Event, record: ev.EventRecord) -> None:
-        self._events.append(event)
-        self._records.append(record)
+        self._next.events.append(event)
+        self._next.records.append(record)
         apply(self.state, event)
         if self.tickets is not None:
             self.tickets.note(event)
 
     # --- the append ---
 
-    def _begin(self) -> None:
-        self._events: list[ev.Event] = []
-        self._records: list[ev.EventRecord] = []
-        self._calls: list[TaskCall] = []
-        self._cancels: list[TaskCall] = []
-        self._consumed: list[int] = []
-
     def _finish(self, *, given: bool = False) -> Step:
-        state = self.state
-        status = derived_status(state)
-        ended = is_terminal(status)
-        cancels: list[TaskCall] = []
-        if ended:
-            cancels = list(self.drop())
-        parked = given or (not ended and self._only_waits())
-        start = self._start
-        if start is not None:
-            start = msgspec.structs.replace(start, status=status)
-        append = Append(
-            state.execution_id,
-            state.seq - len(self._records) + 1,
-            tuple(self._records),
-            start,
-            status if status is not self._row_status and start is None else None,
-            self._started and start is None,
-            Park(wake_in=0.0) if given else self._park() if parked else None,
-            tuple(self._consumed),
-            self.tickets.take_freed() if self.tickets is not None else (),
-        )
-        unsent = {id(call) for call in self._calls}
-        cancels = [call for call in cancels if id(call) not in unsent]
-        step = Step(append, self._events, [] if ended else self._calls, cancels, ended, parked)
-        self._start = None
-        self._started = False
-        self._row_status = status
-        self._begin()
-        return step
+        stopped: Sequence[TaskCall] = ()
+        park = AT_ONCE if given else None
+        if is_terminal(self.state.status):
+            stopped = self.drop()
+        elif not given and self._only_waits():
+            for_slots = self.tickets is not None and bool(self.tickets.line)
+            park = self._next.park(self.state, for_slots=for_slots)
+        return self._next.finish(self.state, self.tickets, park, stopped)
 
     def _only_waits(self) -> bool:
         """Whether it needs no memory: nothing runs or waits for a slot, but of pools, and that for long."""
         return not self.state.busy or (self.tickets is not None and self.tickets.may_park(self.state.busy))
-
-    def _park(self) -> Park:
-        """When it is due: timers of this very append are relative, their moment is the database's to say."""
-        fresh = {event.task: event for event in self._events if isinstance(event, _TIMED)}
-        wake_in: list[float] = []
-        wake_at: list[float] = []
-        for key, task in self.state.active.items():
-            match fresh.get(key):
-                case ev.TaskSleeping(until=float() as until):
-                    wake_at.append(until)
-                case ev.TaskSleeping(seconds=seconds):
-                    wake_in.append(seconds)
-                case ev.TaskFailed(retry_in=float() as seconds) | ev.TaskAwaiting(timeout=float() as seconds):
-                    wake_in.append(seconds)
-                case None if task.due is not None:
-                    wake_at.append(task.due)
-                case _:
-                    pass
-        for_slots = self.tickets is not None and bool(self.tickets.line)
-        return Park(min(wake_in, default=None), min(wake_at, default=None), for_slots)

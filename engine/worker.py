@@ -24,10 +24,11 @@ from engine.model import ExecutionRow, Result, TaskCall
 from engine.pools import Pools, Tickets
 from engine.ports import WHOLE_HISTORY, Append, Committed, NewExecution, Park, Signal, SlotGrant, Store
 from engine.progress import Progress
-from engine.runner import Run, Step
+from engine.runner import Run
 from engine.slots import Slots
 from engine.state import derived_status
 from engine.states import ExecutionStatus
+from engine.steps import Step
 from engine.task_ports import Executor
 
 log = structlog.get_logger(__name__)
@@ -191,7 +192,7 @@ class Worker:
 
     def _drop_all(self) -> None:
         for run in list(self.runs.values()):
-            self._dispatch.detach(list(run.drop()))
+            self._dispatch.detach(run.drop())
         self.runs.clear()
         self._dirty.clear()
 
@@ -440,7 +441,7 @@ class Worker:
     def _refused(self, run: Run, append: Append, error: MillraceError) -> None:
         """Our memory is not what the journal says: forget it, and read again what is still ours."""
         if isinstance(error, LeaseLost) or append.start is not None:
-            self._dispatch.detach(list(run.drop()))
+            self._dispatch.detach(run.drop())
             self._forget(run)
         else:
             self._restart(run, error)
@@ -449,7 +450,7 @@ class Worker:
         """Forgets the execution and reads it again if it is still ours."""
         execution_id = run.state.execution_id
         log.error("execution is read again from its journal", execution=execution_id, exc_info=error)
-        self._dispatch.detach(list(run.drop()))
+        self._dispatch.detach(run.drop())
         self._forget(run)
         self.unsure = True
         self.wake_claims.set()

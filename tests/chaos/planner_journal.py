@@ -8,10 +8,11 @@ from engine.graph import CompiledGraph
 from engine.model import AwaitSignal, Completed, Failed, Failure, Graph, Lost, Result, Sleep, TaskCall
 from engine.planner import plan
 from engine.ports import Append, Park, Signal
-from engine.runner import Run, Step
+from engine.runner import Run
 from engine.state import State, TaskState, apply, replay, stamp
 from engine.states import EXECUTION_MOVES, TASK_MOVES, ExecutionStatus, is_terminal
 from engine.states import TaskStatus as T
+from engine.steps import Step
 from tests.chaos.planner_twin import MISSING, NOTHING, History, Verdict, retry_bounds
 
 Move = tuple[str, str, str]

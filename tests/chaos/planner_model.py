@@ -17,9 +17,10 @@ from concurrent.futures import ProcessPoolExecutor
 from engine.graph import CompiledGraph
 from engine.model import AwaitSignal, Completed, Failed, Failure, Lost, Presentation, Result, Sleep, TaskCall
 from engine.ports import NewExecution, Signal
-from engine.runner import Run, Step
+from engine.runner import Run
 from engine.slots import Slots
 from engine.states import ExecutionStatus
+from engine.steps import Step
 from tests.chaos.planner_graphs import SIGNALS, random_graph, random_input
 from tests.chaos.planner_journal import Counted, Journal, Move
 

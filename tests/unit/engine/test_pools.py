@@ -12,8 +12,9 @@ from engine.caretakers import pools as caretaker
 from engine.errors import StoreUnavailable
 from engine.model import Completed, Edge, Outcome, RetryPolicy, Sleep, Task, TaskCall
 from engine.ports import PoolSlot, SlotGrant, SlotPool
-from engine.runner import Run, Step
+from engine.runner import Run
 from engine.states import ExecutionStatus as E
+from engine.steps import Step
 from engine.views import Views
 from tests.unit.engine.harness import Engine
 from tests.unit.engine.test_worker import Outside

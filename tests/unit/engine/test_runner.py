@@ -11,9 +11,10 @@ from engine import limits
 from engine.graph import CompiledGraph
 from engine.model import AwaitSignal, Completed, Edge, Failed, Failure, Graph, Presentation, RetryPolicy, Sleep, Task
 from engine.ports import NewExecution, Park, Signal
-from engine.runner import KEPT, Run, Step
+from engine.runner import KEPT, Run
 from engine.slots import Slots
 from engine.states import ExecutionStatus as E
+from engine.steps import Step
 
 NEW = NewExecution("default", 1, 1, E.PENDING, True)
 

@@ -13,8 +13,9 @@ from engine.caretakers import loop
 from engine.errors import StoreUnavailable
 from engine.model import AwaitSignal, Completed, Edge, Failure, Outcome, RetryPolicy, Sleep, Task, TaskCall
 from engine.ports import Signal
-from engine.runner import Run, Step
+from engine.runner import Run
 from engine.states import ExecutionStatus as E
+from engine.steps import Step
 from tests.unit.engine.harness import Engine
 
 Logs = list[MutableMapping[str, Any]]
@@ -98,7 +99,7 @@ async def test_a_task_whose_executor_is_not_here_fails_and_says_so(engine: Engin
 
 
 async def test_what_sleeps_holds_no_memory_and_wakes(engine: Engine) -> None:
-    engine.handlers["nap"] = lambda call: Sleep(0.05, output="slept")
+    engine.handlers["nap"] = lambda call: Sleep(0.4, output="slept")
     version = await engine.define(
         Task("a", "nap"), Task("b", config={"x": "{{tasks.a.output}}"}), edges=[Edge("a", "b")]
     )
@@ -108,7 +109,7 @@ async def test_what_sleeps_holds_no_memory_and_wakes(engine: Engine) -> None:
     assert (await engine.ended(number)).status is E.COMPLETED
     started = (await engine.store.read_events({number: 0}))[number]
     by_type = {stored.type: stored.at for stored in started if b'"a"' in stored.data}
-    assert by_type["TaskCompleted"] - by_type["TaskSleeping"] >= 0.05
+    assert by_type["TaskCompleted"] - by_type["TaskSleeping"] >= 0.4
     assert engine.ran == [("a", 1), ("b", 1)]
     assert await engine.is_idle()
 

@@ -1,0 +1,98 @@
+"""What the next commit of one execution will say, and what follows from it once it is durable."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from engine import events as ev
+from engine.model import TaskCall
+from engine.pools import Tickets
+from engine.ports import Append, NewExecution, Park
+from engine.state import State, derived_status
+from engine.states import ExecutionStatus, is_terminal
+
+_TIMED = (ev.TaskSleeping, ev.TaskAwaiting, ev.TaskFailed)
+AT_ONCE = Park(wake_in=0.0)
+"""Left for any engine to go on with now."""
+
+
+class Step(msgspec.Struct):
+    """One commit: the append, and what is to happen once it is durable."""
+
+    append: Append
+    events: list[ev.Event]
+    calls: list[TaskCall]
+    cancels: list[TaskCall]
+    ended: bool
+    parked: bool
+
+    def timed(self) -> list[ev.Event]:
+        """Its events that set a timer."""
+        return [event for event in self.events if isinstance(event, _TIMED)]
+
+
+class NextStep:
+    """A step in the making; its owner adds to it what it decides."""
+
+    __slots__ = ("_row_status", "_started", "calls", "consumed", "events", "records", "start")
+
+    def __init__(self, row_status: ExecutionStatus | None) -> None:
+        self._row_status = row_status
+        self._started = row_status is None or row_status is ExecutionStatus.PENDING
+        self.start: NewExecution | None = None
+        """The row of a new execution: in its first append."""
+        self._empty()
+
+    def _empty(self) -> None:
+        self.events: list[ev.Event] = []
+        self.records: list[ev.EventRecord] = []
+        self.calls: list[TaskCall] = []
+        """Attempts that begin when it is durable."""
+        self.consumed: list[int] = []
+        """Ids of the signals that it takes out of the inbox."""
+
+    def finish(self, state: State, tickets: Tickets | None, park: Park | None, stopped: Sequence[TaskCall]) -> Step:
+        """The step; the next one begins empty. `stopped` are the calls that an end of the execution stops."""
+        status = derived_status(state)
+        ended = is_terminal(status)
+        start = self.start
+        if start is not None:
+            start = msgspec.structs.replace(start, status=status)
+        append = Append(
+            state.execution_id,
+            state.seq - len(self.records) + 1,
+            tuple(self.records),
+            start,
+            status if status is not self._row_status and start is None else None,
+            self._started and start is None,
+            park,
+            tuple(self.consumed),
+            tickets.take_freed() if tickets is not None else (),
+        )
+        unsent = {id(call) for call in self.calls}
+        cancels = [call for call in stopped if id(call) not in unsent]
+        step = Step(append, self.events, [] if ended else self.calls, cancels, ended, park is not None)
+        self.start = None
+        self._started = False
+        self._row_status = status
+        self._empty()
+        return step
+
+    def park(self, state: State, *, for_slots: bool) -> Park:
+        """When it is due: timers of this very append are relative, their moment is the database's to say."""
+        fresh = {event.task: event for event in self.events if isinstance(event, _TIMED)}
+        wake_in: list[float] = []
+        wake_at: list[float] = []
+        for key, task in state.active.items():
+            match fresh.get(key):
+                case ev.TaskSleeping(until=float() as until):
+                    wake_at.append(until)
+                case ev.TaskSleeping(seconds=seconds):
+                    wake_in.append(seconds)
+                case ev.TaskFailed(retry_in=float() as seconds) | ev.TaskAwaiting(timeout=float() as seconds):
+                    wake_in.append(seconds)
+                case None if task.due is not None:
+                    wake_at.append(task.due)
+                case _:
+                    pass
+        return Park(min(wake_in, default=None), min(wake_at, default=None), for_slots)
