@@ -194,6 +194,7 @@ class WorkflowService:
         duplicate = committed.duplicates.get(execution_id)
         if duplicate is not None:
             return await self._replayed(duplicate, start)
+        self._views.began(_row_of(execution_id, start, committed.at))
         return Started(execution_id, workflow_id, status)
 
     async def _begin(
@@ -244,6 +245,8 @@ class WorkflowService:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         with self._progress.await_end(execution_id) as news:
+            if seconds and self._runs_here(execution_id):
+                await _wait(news, min(seconds, POLL))
             while True:
                 news.clear()
                 view = await self._views.get(execution_id)
@@ -251,6 +254,10 @@ class WorkflowService:
                 if is_terminal(view.status) or left <= 0:
                     return view
                 await _wait(news, min(left, POLL))
+
+    def _runs_here(self, execution_id: int) -> bool:
+        """Whether its end will be told in this process, so that looking for it before is of no use."""
+        return self._worker is not None and execution_id in self._worker.runs
 
     async def list_executions(
         self,
@@ -357,6 +364,29 @@ class WorkflowService:
         except (MillraceError, TimeoutError) as error:
             return f"unreachable: {str(error) or 'no answer in 2 s'}"
         return "ok"
+
+
+def _row_of(execution_id: int, start: NewExecution, at: float) -> ExecutionRow:
+    """The row as its first commit made it, at `at`."""
+    return ExecutionRow(
+        execution_id,
+        start.namespace,
+        start.workflow_id,
+        start.version_id,
+        start.status,
+        None,
+        None,
+        start.idempotency_key,
+        at,
+        None,
+        None,
+        start.labels,
+        start.priority,
+        start.queue,
+        start.parent_id,
+        start.root_id,
+        start.rerun_of,
+    )
 
 
 def _answer(answer: "asyncio.Future[Committed]", result: Committed | MillraceError) -> None:

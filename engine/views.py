@@ -3,6 +3,7 @@
 Folded states are kept (least recently used), so that a status costs the events since the last one.
 """
 
+import asyncio
 from collections import OrderedDict
 from typing import Any, assert_never
 
@@ -18,6 +19,8 @@ from engine.states import SlotStage, TaskStatus, is_terminal
 
 KEPT = 5_000
 KEPT_EVENTS = 500_000
+BEGUN = 1_000
+"""Rows of executions that this process has just started: who waits for one need not read it."""
 
 
 class _Folded:
@@ -40,6 +43,13 @@ class Views:
         self._library = library
         self._kept: OrderedDict[int, _Folded] = OrderedDict()
         self._events = 0
+        self._begun: dict[int, ExecutionRow] = {}
+
+    def began(self, row: ExecutionRow) -> None:
+        """This process has just stored `row`; only what never changes of it is looked at."""
+        self._begun[row.id] = row
+        if len(self._begun) > BEGUN:
+            del self._begun[next(iter(self._begun))]
 
     async def get(self, execution_id: int) -> ExecutionView:
         """The execution as its journal has it now. Raises `ExecutionNotFound`."""
@@ -68,13 +78,16 @@ class Views:
 
     async def _fold(self, execution_id: int) -> _Folded:
         folded = self._kept.get(execution_id)
-        if folded is None:
-            folded = await self._begin(execution_id)
-        if is_terminal(folded.state.status):
+        if folded is not None and is_terminal(folded.state.status):
             return folded
-        known = folded.state.seq
-        news = (await self._store.read_events({execution_id: known}, WHOLE_HISTORY)).get(execution_id, [])
-        news = news[folded.state.seq - known :]
+        known = 0 if folded is None else folded.state.seq
+        reading = self._store.read_events({execution_id: known}, WHOLE_HISTORY)
+        if folded is None:
+            begun, found = await asyncio.gather(self._begin(execution_id), reading)
+            folded = self._kept.get(execution_id) or begun
+        else:
+            found = await reading
+        news = found.get(execution_id, [])[folded.state.seq - known :]
         if news:
             replay(folded.state, news)
             folded.view = None
@@ -82,11 +95,12 @@ class Views:
         return folded
 
     async def _begin(self, execution_id: int) -> _Folded:
-        row = (await self._store.get_executions([execution_id])).get(execution_id)
+        row = self._begun.pop(execution_id, None)
+        row = row or (await self._store.get_executions([execution_id])).get(execution_id)
         if row is None:
             raise ExecutionNotFound(f"there is no execution {execution_id}; list them with GET /executions")
         entry = (await self._library.get([row.version_id]))[row.version_id]
-        return self._kept.get(execution_id) or _Folded(row, entry)
+        return _Folded(row, entry)
 
     def _keep(self, folded: _Folded) -> None:
         self._forget(folded.row.id)

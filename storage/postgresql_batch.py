@@ -66,6 +66,12 @@ SELECT millrace_expect(cardinality($1), (SELECT count(*) FROM touched))"""
 
 _FREE = """DELETE FROM slot s USING unnest(%s::bigint[], %s::text[]) AS f(id, task)
 WHERE s.execution_id = f.id AND s.task = f.task"""
+_CONSUME = "DELETE FROM signal WHERE id = ANY($1)"
+_EMPTY = "DELETE FROM signal WHERE execution_id = ANY($1)"
+_WAKE_FOR_SIGNALS = """UPDATE execution SET wake_at = now() WHERE id = ANY($1)
+AND EXISTS (SELECT 1 FROM signal s WHERE s.execution_id = execution.id)"""
+_WAKE_FOR_SLOTS = f"""UPDATE execution SET wake_at = now() WHERE id = ANY($1)
+AND EXISTS (SELECT 1 FROM slot s WHERE s.execution_id = execution.id AND s.stage = {SlotStage.HELD:d})"""
 _IF_STARTED = "WHERE EXISTS (SELECT 1 FROM execution e WHERE e.id = u.id)"
 
 PREPARED: tuple[Part, ...] = (
@@ -74,6 +80,10 @@ PREPARED: tuple[Part, ...] = (
     f"PREPARE events(bigint[], int[], text[], bytea[], bigint, bigint) AS {_EVENTS}",
     f"PREPARE started(bigint[], int[], text[], bytea[], bigint, bigint) AS {_EVENTS} {_IF_STARTED}",
     f"PREPARE change(bigint[], text[], bool[], bool[], bool[], float8[], float8[], bigint) AS {_CHANGE}",
+    f"PREPARE consume(bigint[]) AS {_CONSUME}",
+    f"PREPARE empty(bigint[]) AS {_EMPTY}",
+    f"PREPARE wake_for_signals(bigint[]) AS {_WAKE_FOR_SIGNALS}",
+    f"PREPARE wake_for_slots(bigint[]) AS {_WAKE_FOR_SLOTS}",
     f"PREPARE moment AS SELECT {NOW}, NULL::bigint",
 )
 """To be said on each new connection that commits batches."""
@@ -186,23 +196,16 @@ class Batch:
             parts.append((_FREE, ([number for number, _ in self._freed], [task for _, task in self._freed])))
         if self._changes:
             parts.append(self._change())
-        if self._consumed:
-            parts.append(f"DELETE FROM signal WHERE id = ANY({array(self._consumed, 'bigint')})")
         ended = [a.execution_id for a in self._changes if _is_final(a)]
-        parked = [a.execution_id for a in self._changes if a.park is not None and not _is_final(a)]
-        if ended:
-            parts.append(f"DELETE FROM signal WHERE execution_id = ANY({array(ended, 'bigint')})")
-        if parked:
-            parts.append(
-                f"UPDATE execution SET wake_at = now() WHERE id = ANY({array(parked, 'bigint')}) "
-                "AND EXISTS (SELECT 1 FROM signal s WHERE s.execution_id = execution.id)"
-            )
-        in_line = [a.execution_id for a in self._changes if a.park is not None and a.park.for_slots]
-        if in_line:
-            parts.append(
-                f"UPDATE execution SET wake_at = now() WHERE id = ANY({array(in_line, 'bigint')}) AND EXISTS "
-                f"(SELECT 1 FROM slot s WHERE s.execution_id = execution.id AND s.stage = {SlotStage.HELD:d})"
-            )
+        parked = [a for a in self._changes if a.park is not None and not _is_final(a)]
+        for statement, ids in (
+            ("consume", self._consumed),
+            ("empty", ended),
+            ("wake_for_signals", [a.execution_id for a in parked]),
+            ("wake_for_slots", [a.execution_id for a in parked if a.park is not None and a.park.for_slots]),
+        ):
+            if ids:
+                parts.append(f"EXECUTE {statement}({array(ids, 'bigint')})")
         return parts
 
     def _change(self) -> str:
