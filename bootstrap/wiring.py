@@ -1,6 +1,7 @@
 """Settings to a running service: the only place that picks plug-ins and joins the rooms."""
 
 import asyncio
+import gc
 import os
 import socket
 import sys
@@ -38,6 +39,8 @@ from engine.trials import Trials
 from engine.views import Views
 from engine.worker import Terms, Worker
 
+COLLECT = (10_000, 20, 20)
+"""New containers before the collector looks at them; the default of 700 is a hundred tasks, and took a tenth of all."""
 SWITCH_SECONDS = 0.0005
 """How long a busy loop may keep the interpreter from the thread that writes to SQLite; a tenth of Python's default."""
 
@@ -51,10 +54,7 @@ async def open_service(settings: Settings, *, engine: bool) -> AsyncIterator[Wor
         stack.push_async_callback(store.close)
         if not store.shared:
             sys.setswitchinterval(SWITCH_SECONDS)
-        cache = await _open_cache(settings, store)
-        if cache is not None:
-            await cache.start()
-            stack.push_async_callback(cache.stop)
+        cache = await stack.enter_async_context(_cache(settings, store))
         nodes = tasks.catalog(settings)
         library, progress, lag = Library(store), Progress(), LoopLag()
         drafts = Drafts(store, library, tasks.authoring(nodes), cache)
@@ -100,7 +100,16 @@ async def open_service(settings: Settings, *, engine: bool) -> AsyncIterator[Wor
         if worker is not None:
             stack.push_async_callback(worker.stop)  # before the caretakers: its lease is renewed until its last append
         await files.look()
+        _settle_memory()
         yield service
+
+
+def _settle_memory() -> None:
+    """What is loaded by now stays: the collector need not walk it again, nor look after every few tasks."""
+    if not gc.get_freeze_count():
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*COLLECT)
 
 
 def _open_store(settings: Settings, engine: bool) -> Store:
@@ -110,16 +119,22 @@ def _open_store(settings: Settings, engine: bool) -> Store:
     return store
 
 
-async def _open_cache(settings: Settings, store: Store) -> ResponseCache | None:
+@asynccontextmanager
+async def _cache(settings: Settings, store: Store) -> AsyncIterator[ResponseCache | None]:
     """Redis when there is one; in process only when no other process can write."""
     cache: ResponseCache | None = None
-    if settings.cache == "off":
-        return None
-    if settings.redis_url:
+    if settings.cache != "off" and settings.redis_url:
         cache = registry.load("cache", "redis_cache", "open_cache")(settings.redis_url, await store.identity())
-    elif not store.shared:
+    elif settings.cache != "off" and not store.shared:
         cache = registry.load("cache", "memory", "open_cache")()
-    return cache
+    if cache is None:
+        yield None
+        return
+    await cache.start()
+    try:
+        yield cache
+    finally:
+        await cache.stop()
 
 
 def _publishes(settings: Settings, store: Store) -> bool:

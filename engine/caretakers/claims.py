@@ -13,6 +13,8 @@ DUE_PAUSE = 0.05
 """Seconds before the next look while something is due that cannot be taken: we are full, or others are quicker."""
 POLL = 5.0
 """Seconds between looks that nothing asked for: the guarantee behind all wake-ups."""
+BUSY, GATHER = 32, 0.01
+"""With so many executions in memory, so many seconds are waited for more to take with the same claim."""
 
 
 async def claims(worker: Worker) -> None:
@@ -27,8 +29,11 @@ async def _round(worker: Worker) -> None:
     if worker.unsure:
         await asyncio.sleep(RECONCILE_PAUSE)
         await worker.reconcile()
+    woken = worker.wake_claims.is_set()
+    if woken and len(worker.runs) >= BUSY:
+        await asyncio.sleep(GATHER)
     worker.wake_claims.clear()
-    delay = await worker.store.next_wake()
+    delay = 0.0 if woken else await worker.store.next_wake()
     if delay is not None and delay <= 0 and worker.accepts:
         taken = await worker.claim()
         if taken == CLAIM:
