@@ -80,6 +80,24 @@ async def test_what_comes_during_a_commit_is_the_next_batch_in_order(log: Log) -
     assert all(len(answers) == 1 for answers in log.answers.values())
 
 
+@pytest.mark.parametrize(("waiting", "batches"), [(journal.SMALL - 1, 2), (journal.SMALL, 3)])
+async def test_what_a_commit_allowed_joins_a_small_batch_that_waits(log: Log, waiting: int, batches: int) -> None:
+    log.gate.clear()
+    append = Append(0, 1, (EventRecord("TaskStarted", b""),))
+
+    def follow(_: Answer) -> None:
+        asyncio.get_running_loop().call_soon(log.put, 1_000)
+
+    log.queue.put(append, follow)
+    while not log.batches:
+        await asyncio.sleep(0)
+    log.put(*range(1, waiting + 1))
+    log.gate.set()
+    await log.done(*range(1, waiting + 1), 1_000)
+    assert len(log.batches) == batches
+    assert log.batches[-1][-1] == 1_000
+
+
 async def test_a_batch_is_bounded_by_items_and_by_bytes(log: Log) -> None:
     log.put(*range(1_200))
     await log.done(*range(1_200))
