@@ -18,7 +18,7 @@ from engine.ports import Append, Committed, JournalStore
 
 MAX_ITEMS = 512
 MAX_BYTES = 4 * 1024 * 1024
-SMALL = 64
+SMALL = 128
 """A smaller batch costs more in round trips than in rows: what the commit before it allowed joins it first."""
 RETRY_FIRST, RETRY_LAST = 0.05, 2.0
 """Seconds between tries while the database is away."""

@@ -10,6 +10,8 @@ from storage.postgresql_session import Broken, Session
 TOPICS = ("claim", "signal", "slot", "progress", "crowded", "hungry")
 INTERVAL = 0.005
 """Seconds between two notifications of one topic."""
+LONGER = {"progress": 0.02}
+"""The same for a topic that has news at every one: each wakes every process, and costs those that it does not concern."""
 MOST_IDS = 300
 """Ids in one notification; more mean `all of them`."""
 PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
@@ -60,13 +62,15 @@ class Bell:
         task.add_done_callback(self._tasks.discard)
 
     async def _ring(self, topic: str) -> None:
+        pause = INTERVAL
         try:
             while topic in self._pending:
                 ids = self._pending.pop(topic)
                 few = sorted(ids) if ids is not None and len(ids) <= MOST_IDS else []
                 payload = ",".join(map(str, few)) or "*"
                 await self._session.run(("SELECT pg_notify(%s, %s)", (_PREFIX + topic, payload)))
-                await asyncio.sleep(INTERVAL)
+                await asyncio.sleep(pause)
+                pause = max(INTERVAL, min(pause * 2, LONGER.get(topic, INTERVAL)))
         except (Broken, StoreUnavailable):
             self._pending.pop(topic, None)
         finally:

@@ -13,7 +13,7 @@ DUE_PAUSE = 0.05
 """Seconds before the next look while something is due that cannot be taken: we are full, or others are quicker."""
 POLL = 5.0
 """Seconds between looks that nothing asked for: the guarantee behind all wake-ups."""
-BUSY, GATHER = 32, 0.01
+BUSY, GATHER = 16, 0.02
 """With so many executions in memory, so many seconds are waited for more to take with the same claim."""
 
 
