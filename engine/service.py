@@ -1,6 +1,7 @@
 """What the doors call: one method per use case. Doors translate and never decide; this is where it is decided."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping
 from functools import partial
 from typing import Any
@@ -39,6 +40,8 @@ from engine.trials import Trials
 from engine.views import Views
 from engine.worker import Worker
 
+ID_BLOCK = 100
+"""Ids of executions that are reserved at once."""
 POLL = 1.0
 """Seconds between looks of a watcher that nobody woke."""
 CANCEL_WAIT = 2.0
@@ -91,7 +94,8 @@ class WorkflowService:
         self._worker = worker
         self._lag = lag
         self._tell_inbox = tell_inbox
-        self._ids = iter(range(0))
+        self._ids: deque[int] = deque()
+        self._reserving = asyncio.Lock()
 
     # --- definitions ---
 
@@ -228,10 +232,11 @@ class WorkflowService:
         return Started(view.id, view.workflow_id, view.status, True)
 
     async def _new_id(self) -> int:
-        while True:
-            for execution_id in self._ids:
-                return execution_id
-            self._ids = iter(await self._store.reserve_ids(100))
+        while not self._ids:
+            async with self._reserving:  # one block for all who wait
+                if not self._ids:
+                    self._ids.extend(await self._store.reserve_ids(ID_BLOCK))
+        return self._ids.popleft()
 
     # --- executions ---
 
