@@ -11,7 +11,7 @@ TOPICS = ("claim", "signal", "slot", "progress", "crowded", "hungry")
 INTERVAL = 0.005
 """Seconds between two notifications of one topic."""
 LONGER = {"progress": 0.02}
-"""The same for a topic that has news at every one: each wakes every process, and costs those that it does not concern."""
+"""The same for a topic that has news all the time: each wakes every process, also those that it does not concern."""
 MOST_IDS = 300
 """Ids in one notification; more mean `all of them`."""
 PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
