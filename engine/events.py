@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from engine.model import Failure, Record
+from engine.model import Answer, Failure, Record
 
 
 class ExecutionStarted(Record, frozen=True):
@@ -77,11 +77,17 @@ class TaskSleeping(Record, frozen=True):
 
 
 class TaskAwaiting(Record, frozen=True):
-    """The task waits for the signal `name`; it fails `timeout` seconds after this event."""
+    """The task waits for the signal `name`; `timeout` seconds after this event it ends as `otherwise` says, or fails.
+
+    With a `kind` the wait is one that the world can see (`engine.waits`), and what comes is an `Answer`.
+    """
 
     task: str
     name: str
     timeout: float | None = None
+    kind: str | None = None
+    reason: str | None = None
+    otherwise: Answer | None = None
 
 
 class TaskSkipped(Record, frozen=True):

@@ -184,7 +184,7 @@ class Failure(Record, frozen=True):
 class TaskRun(Record, frozen=True, omit_defaults=False):
     """One task inside an execution: a view folded from its events.
 
-    `reason` says why it was skipped (`not_taken`, `when`, `execution_ended`) or, in words, which slot it waits for.
+    `reason` says why it was skipped (`not_taken`, `when`, `execution_ended`) or, in words, what it waits for.
     """
 
     key: str
@@ -274,11 +274,40 @@ class Sleep(Record, frozen=True, tag=True):
     output: Any = None
 
 
-class AwaitSignal(Record, frozen=True, tag=True):
-    """The task completes with the payload of the next signal `name`; after `timeout` seconds it fails."""
+class Ask(Record, frozen=True):
+    """What a wait tells the world. `reason` says in words why the task waits.
 
-    name: str
+    `details` is plain JSON for those who may answer; open waits are looked up by `kind` and `topic`.
+    """
+
+    kind: str
+    reason: str = ""
+    topic: str | None = None
+    details: dict[str, Any] = {}
+
+
+class Answer(Record, frozen=True):
+    """What ends a wait: the task completes with `output`, and with `label` if one of its edges has it.
+
+    If none has, and there is an `error`, it fails with that. An answer without a label always completes.
+    """
+
+    output: Any = None
+    label: str | None = None
+    error: Failure | None = None
+
+
+class AwaitSignal(Record, frozen=True, tag=True):
+    """The task completes with the payload of the next signal `name`.
+
+    With an `ask` the wait is a row that the world can see, and ends with the first decision on it (an `Answer`); the
+    engine names it. After `timeout` seconds the task ends as `otherwise` says, or (None) fails with type `timeout`.
+    """
+
+    name: str = ""
     timeout: float | None = None
+    ask: Ask | None = None
+    otherwise: Answer | None = None
 
 
 Outcome = Completed | Sleep | AwaitSignal

@@ -2,15 +2,16 @@
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import structs
 
 from engine.errors import TaskError
-from engine.model import DEFAULT_NAMESPACE, Outcome, TaskCall
+from engine.model import DEFAULT_NAMESPACE, Outcome, Record, TaskCall
 from engine.secrets import Masker, Vault, filled
 from engine.task_ports import NodeContext
 
+T = TypeVar("T", bound=Record)
 Attempt = Callable[[TaskCall, NodeContext], Outcome | Awaitable[Outcome]]
 
 
@@ -49,8 +50,15 @@ class _Secret:
         return self._masked(outcome)
 
     def _masked(self, outcome: Outcome) -> Outcome:
-        changes = {name: self._masker.value(getattr(outcome, name)) for name in outcome.__struct_fields__}
-        return structs.replace(outcome, **changes)
+        return self._masked_fields(outcome)
+
+    def _masked_fields(self, record: T) -> T:
+        fields = ((name, getattr(record, name)) for name in record.__struct_fields__)
+        changes = {
+            name: self._masked_fields(value) if isinstance(value, Record) else self._masker.value(value)
+            for name, value in fields
+        }
+        return structs.replace(record, **changes)
 
     def _masked_error(self, error: Exception) -> TaskError:
         kind, retryable = (

@@ -14,7 +14,8 @@ from engine import limits
 from engine.documents import check_value
 from engine.errors import InvalidDocument, MillraceError, TaskError
 from engine.graph import ERROR_LABEL, Vertex
-from engine.model import AwaitSignal, Completed, Failed, Failure, Lost, Outcome, Result, Sleep
+from engine.model import Answer, Ask, AwaitSignal, Completed, Failed, Failure, Lost, Outcome, Result, Sleep
+from engine.waits import NewWait, signal_name
 
 LAST_MOMENT = 253_402_300_799.0
 """The end of the year 9999: what a time on the wire can say."""
@@ -46,8 +47,9 @@ def portable(key: str, result: Result, elapsed: float) -> Result:
     match event:
         case ev.TaskSleeping(seconds=seconds, until=until, output=output):
             return Sleep(seconds, until, output)
-        case ev.TaskAwaiting(name=name, timeout=timeout):
-            return AwaitSignal(name, timeout)
+        case ev.TaskAwaiting(name=name, timeout=timeout, otherwise=otherwise):
+            ask = result.ask if isinstance(result, AwaitSignal) else None
+            return AwaitSignal(name, timeout, None if ask is None else _ask(ask), otherwise)
         case ev.TaskCompleted(output=output, label=label):
             return Completed(output, label)
         case _:
@@ -64,11 +66,37 @@ def _event_of(key: str, outcome: Outcome, elapsed: float) -> ev.Event:
         case Sleep(seconds=seconds, until=until, output=output):
             seconds = _number(seconds, "Sleep.seconds", limits.DURATION)
             return ev.TaskSleeping(key, seconds, None if until is None else _moment(until), _value(output))
-        case AwaitSignal(name=name, timeout=timeout):
-            patience = None if timeout is None else _number(timeout, "AwaitSignal.timeout", limits.DURATION)
-            return ev.TaskAwaiting(key, _name(name), patience)
+        case AwaitSignal(name=name, timeout=timeout, ask=None, otherwise=otherwise):
+            return ev.TaskAwaiting(key, _name(name), _patience(timeout), otherwise=_answer(otherwise))
+        case AwaitSignal(timeout=timeout, ask=ask, otherwise=otherwise):
+            ask = _ask(ask)
+            name = signal_name(key)
+            return ev.TaskAwaiting(key, name, _patience(timeout), ask.kind, ask.reason or None, _answer(otherwise))
         case _:
             assert_never(outcome)
+
+
+def wait_of(event: ev.TaskAwaiting, outcome: AwaitSignal) -> NewWait | None:
+    """The row of a wait that the world can see. `event` is what `record_of` made of `outcome`."""
+    if outcome.ask is None:
+        return None
+    ask = _ask(outcome.ask)
+    return NewWait(event.task, ask.kind, ask.topic, msgspec.json.encode(ask.details), event.timeout)
+
+
+def answered(vertex: Vertex, key: str, answer: Answer) -> ev.TaskCompleted | ev.TaskFailed:
+    """How the task `key` of `vertex` ends with this answer."""
+    taken = answer.label in vertex.labels
+    if answer.error is not None and not taken:
+        return ev.TaskFailed(key, storable(answer.error, key))
+    label = answer.label if taken or not vertex.labels else None
+    return ev.TaskCompleted(key, answer.output, label)
+
+
+def unanswered(key: str, awaiting: str, reason: str | None) -> ev.TaskFailed:
+    """The end of a wait whose time is over."""
+    message = f"no signal {awaiting!r} came in time" if reason is None else f"nothing came in time: it {reason}"
+    return ev.TaskFailed(key, storable(Failure("timeout", message), key))
 
 
 def storable(error: Failure, task: str) -> Failure:
@@ -93,6 +121,29 @@ def check_way(vertex: Vertex, event: ev.Event) -> None:
 def loss_of(key: str, result: Lost) -> ev.TaskLost:
     """The event that says `result`."""
     return ev.TaskLost(key, _text(result.reason), result.suspect)
+
+
+def _patience(timeout: Any) -> float | None:
+    return None if timeout is None else _number(timeout, "AwaitSignal.timeout", limits.DURATION)
+
+
+def _ask(ask: Any) -> Ask:
+    details = _value(ask.details) if isinstance(ask, Ask) else None
+    if not isinstance(details, dict):
+        raise _bad("AwaitSignal.ask is an Ask, and its details an object", "bad_outcome")
+    size = len(msgspec.json.encode(details))
+    if size > limits.PAYLOAD:
+        raise _bad(f"AwaitSignal.ask has details of {size} bytes; at most {limits.PAYLOAD} are allowed", "bad_outcome")
+    return Ask(_name(ask.kind), _text(ask.reason), None if ask.topic is None else _name(ask.topic), details)
+
+
+def _answer(answer: Any) -> Answer | None:
+    if answer is None:
+        return None
+    if not isinstance(answer, Answer):
+        raise _bad("AwaitSignal.otherwise is an Answer", "bad_outcome")
+    error = None if answer.error is None else Failure(_text(answer.error.type), _text(answer.error.message))
+    return Answer(_value(answer.output), _label(answer.label), error)
 
 
 def _text(value: Any) -> str:

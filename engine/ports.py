@@ -25,6 +25,7 @@ from engine.model import (
 from engine.outbox import OutboxStore
 from engine.secrets import SecretStore
 from engine.states import ExecutionStatus, SlotStage
+from engine.waits import NewWait, WaitLapse, WaitStore
 
 WHOLE_HISTORY = limits.HISTORY + 4 * limits.TASKS
 """Events that an execution can have at the most: its limit, and the end of each task in the step that passes it."""
@@ -73,6 +74,7 @@ class Append(Record, frozen=True):
     `status` None leaves the row alone. A terminal `status` also sets `ended_at` and frees the owner.
     `started` sets `started_at` (first time an engine plans it). `consumed` are ids of signals now in the journal.
     `freed` are tasks that give their slots of pools, or their place in line, back with this commit.
+    `asks` are waits that the world can see from now on, `lapses` those that nobody can decide any more.
     """
 
     execution_id: int
@@ -84,6 +86,8 @@ class Append(Record, frozen=True):
     park: Park | None = None
     consumed: tuple[int, ...] = ()
     freed: tuple[str, ...] = ()
+    asks: tuple[NewWait, ...] = ()
+    lapses: tuple[WaitLapse, ...] = ()
 
 
 class Duplicate(Record, frozen=True):
@@ -110,7 +114,7 @@ class Claims(Record, frozen=True):
 class Signal(Record, frozen=True):
     """Something the owner of an execution must take into its journal. `id` is set by the store.
 
-    `kind` is `cancel` or `event`; `dedupe_key` makes the insert idempotent per execution.
+    `kind` is `cancel`, `event` or `answer` (of a wait); `dedupe_key` makes the insert idempotent per execution.
     """
 
     execution_id: int
@@ -399,7 +403,7 @@ class JournalStore(Protocol):
         ...
 
 
-class Store(DraftStore, JournalStore, OutboxStore, SecretStore, Protocol):
+class Store(DraftStore, JournalStore, WaitStore, OutboxStore, SecretStore, Protocol):
     """Where state lives."""
 
     shared: ClassVar[bool]

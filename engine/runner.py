@@ -15,8 +15,8 @@ from engine import events as ev
 from engine import limits
 from engine.errors import TaskError
 from engine.graph import CompiledGraph, Vertex
-from engine.model import Failed, Failure, Lost, Result, TaskCall
-from engine.outcomes import check_way, loss_of, record_of, storable
+from engine.model import Answer, AwaitSignal, Failed, Failure, Lost, Result, TaskCall
+from engine.outcomes import answered, check_way, loss_of, record_of, storable, unanswered, wait_of
 from engine.planner import LOST_ALONE, chance, is_hopeless, is_suspect, next_retry, plan
 from engine.pools import Tickets
 from engine.ports import NewExecution, Signal
@@ -24,6 +24,7 @@ from engine.slots import Slots
 from engine.state import State, TaskState, apply, next_due, replay, stamp_due, take_due
 from engine.states import ExecutionStatus, TaskStatus, is_terminal
 from engine.steps import AT_ONCE, NextStep, Step
+from engine.waits import Lapse, WaitLapse
 
 KEPT = 16
 """Attempts that take over a slot of their own execution while others wait; then those have their turn."""
@@ -219,7 +220,9 @@ class Run:
             self._fail(key, Failure(error.type, error.message, key), error.retryable, elapsed)
             return
         self._record(event, record)
-        if isinstance(event, ev.TaskAwaiting):
+        if isinstance(event, ev.TaskAwaiting) and isinstance(result, AwaitSignal):
+            wait = wait_of(event, result)
+            self._next.asks += () if wait is None else (wait,)
             self._deliver(event.name)
 
     def _fail(self, key: str, error: Failure, retryable: bool, elapsed: float) -> None:
@@ -254,7 +257,11 @@ class Run:
         mail = self.state.mail.get(name)
         waiting = self.state.awaiting.get(name)
         if mail and waiting:
-            self._complete(ev.TaskCompleted(next(iter(waiting)), mail[0]))
+            key = next(iter(waiting))
+            if key in self.state.asking:
+                self._answer(key, msgspec.convert(mail[0], Answer))
+            else:
+                self._complete(ev.TaskCompleted(key, mail[0]))
 
     def _is_due(self) -> bool:
         if not self.state.alarms:
@@ -266,13 +273,20 @@ class Run:
         task = self.state.tasks[key]
         if task.status is TaskStatus.RETRYING:
             self._begin_attempt(key)
-        elif task.awaiting is not None:
-            error = Failure("timeout", f"no signal {task.awaiting!r} came in time", key)
-            self._say(ev.TaskFailed(key, error))
-        else:
+        elif task.awaiting is None:
             self._complete(ev.TaskCompleted(key, task.output))
+        else:
+            if key in self.state.asking:
+                self._next.lapses.append(WaitLapse(key, Lapse.TIMEOUT))
+            if task.otherwise is None:
+                self._say(unanswered(key, task.awaiting, task.reason))
+            else:
+                self._answer(key, task.otherwise)
 
-    def _complete(self, event: ev.TaskCompleted) -> None:
+    def _answer(self, key: str, answer: Answer) -> None:
+        self._complete(answered(self.state.graph.by_key[key], key, answer))
+
+    def _complete(self, event: ev.TaskCompleted | ev.TaskFailed) -> None:
         """The end of a wait."""
         try:
             check_way(self.state.graph.by_key[event.task], event)

@@ -38,6 +38,7 @@ from engine.sources import Source
 from engine.states import ExecutionStatus, is_terminal
 from engine.trials import Trials
 from engine.views import Views
+from engine.waits import OWN
 from engine.worker import Worker
 
 ID_BLOCK = 100
@@ -328,8 +329,9 @@ class WorkflowService:
         self, execution_id: int, name: str, payload: Any = None, dedupe_key: str | None = None
     ) -> bool:
         """Durable on return; False: this `dedupe_key` was there already. Raises `AlreadyEnded`."""
-        if not 0 < len(name) <= limits.NAME:
-            raise Invalid(f"a signal's name has 1 to {limits.NAME} characters", pointer="/name")
+        if not 0 < len(name) <= limits.NAME or name.startswith(OWN):
+            message = f"a signal's name has 1 to {limits.NAME} characters, the first not {OWN!r}"
+            raise Invalid(message, pointer="/name")
         data = check_payload(payload, "payload")
         key = None if dedupe_key is None else f"event:{dedupe_key}"
         if key is not None and await self._views.has_heard(execution_id, key):

@@ -10,7 +10,7 @@ from typing import Any, assert_never
 
 from engine import events as ev
 from engine.graph import ERROR_LABEL, CompiledGraph, Vertex
-from engine.model import Failure
+from engine.model import Answer, Failure
 from engine.states import ExecutionStatus, TaskStatus
 
 _BUSY = (TaskStatus.SCHEDULED, TaskStatus.RUNNING)
@@ -28,6 +28,7 @@ class TaskState:
         "failures",
         "label",
         "losses",
+        "otherwise",
         "output",
         "reason",
         "scheduled_at",
@@ -45,6 +46,7 @@ class TaskState:
         self.label: str | None = None
         self.reason: str | None = None
         self.awaiting: str | None = None
+        self.otherwise: Answer | None = None
         self.due: float | None = None
         self.scheduled_at: float | None = None
         self.started_at: float | None = None
@@ -57,6 +59,7 @@ class State:
     __slots__ = (
         "active",
         "alarms",
+        "asking",
         "awaiting",
         "busy",
         "cancel_reason",
@@ -94,6 +97,8 @@ class State:
         """A heap of (due, task); an entry counts as long as the task is still due then."""
         self.awaiting: dict[str, dict[str, None]] = {}
         """By signal, the tasks that wait for it, the one that waits longest first."""
+        self.asking: dict[str, None] = {}
+        """Tasks whose wait the world can see, and which have not had an answer."""
         self.busy = 0
         self.ended = 0
         self.ready: dict[int, None] = {}
@@ -250,12 +255,16 @@ def _leave(state: State, key: str) -> TaskState:
         task.due = None
         if task.awaiting is not None:
             _stop_awaiting(state, key, task.awaiting)
+            task.reason = task.otherwise = None
     return task
 
 
 def _await(state: State, event: ev.TaskAwaiting) -> None:
-    _idle(state, event.task, TaskStatus.WAITING).awaiting = event.name
+    task = _idle(state, event.task, TaskStatus.WAITING)
+    task.awaiting, task.reason, task.otherwise = event.name, event.reason, event.otherwise
     state.awaiting.setdefault(event.name, {})[event.task] = None
+    if event.kind is not None:
+        state.asking[event.task] = None
 
 
 def _stop_awaiting(state: State, key: str, name: str) -> None:
@@ -296,8 +305,10 @@ def _hear(state: State, event: ev.SignalReceived) -> None:
 def _complete(state: State, event: ev.TaskCompleted) -> None:
     task = _end(state, event.task, TaskStatus.COMPLETED)
     if task.awaiting is not None:
-        state.mail[task.awaiting].popleft()
+        if mail := state.mail.get(task.awaiting):  # none, when its time was over
+            mail.popleft()
         task.awaiting = None
+        state.asking.pop(event.task, None)
     task.output = event.output
     task.label = event.label
     task.error = None
@@ -312,7 +323,9 @@ def _fail(state: State, event: ev.TaskFailed) -> None:
     task.failures += 1
     task.error = event.error
     task.output = None
-    task.awaiting = None
+    if task.awaiting is not None:
+        task.awaiting = None
+        state.asking.pop(event.task, None)
     if event.retry_in is not None:
         return
     vertex = state.graph.by_key[event.task]

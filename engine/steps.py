@@ -10,6 +10,7 @@ from engine.pools import Tickets
 from engine.ports import Append, NewExecution, Park
 from engine.state import State, derived_status
 from engine.states import ExecutionStatus, is_terminal
+from engine.waits import Lapse, NewWait, WaitLapse
 
 _TIMED = (ev.TaskSleeping, ev.TaskAwaiting, ev.TaskFailed)
 AT_ONCE = Park(wake_in=0.0)
@@ -34,7 +35,7 @@ class Step(msgspec.Struct):
 class NextStep:
     """A step in the making; its owner adds to it what it decides."""
 
-    __slots__ = ("_row_status", "_started", "calls", "consumed", "events", "records", "start")
+    __slots__ = ("_row_status", "_started", "asks", "calls", "consumed", "events", "lapses", "records", "start")
 
     def __init__(self, row_status: ExecutionStatus | None) -> None:
         self._row_status = row_status
@@ -50,6 +51,8 @@ class NextStep:
         """Attempts that begin when it is durable."""
         self.consumed: list[int] = []
         """Ids of the signals that it takes out of the inbox."""
+        self.asks: list[NewWait] = []
+        self.lapses: list[WaitLapse] = []
 
     def finish(self, state: State, tickets: Tickets | None, park: Park | None, stopped: Sequence[TaskCall]) -> Step:
         """The step; the next one begins empty. `stopped` are the calls that an end of the execution stops."""
@@ -68,6 +71,8 @@ class NextStep:
             park,
             tuple(self.consumed),
             tickets.take_freed() if tickets is not None else (),
+            tuple(self.asks),
+            (*self.lapses, *_close_waits(state)),
         )
         unsent = {id(call) for call in self.calls}
         cancels = [call for call in stopped if id(call) not in unsent]
@@ -96,3 +101,13 @@ class NextStep:
                 case _:
                     pass
         return Park(min(wake_in, default=None), min(wake_at, default=None), for_slots)
+
+
+def _close_waits(state: State) -> list[WaitLapse]:
+    """The waits that end because their execution does, each told once."""
+    if not state.asking or not state.stopping:
+        return []
+    gone = [key for key in state.asking if key not in state.active]
+    for key in gone:
+        del state.asking[key]
+    return [WaitLapse(key, Lapse.CLOSED) for key in gone]

@@ -34,7 +34,8 @@ from engine.ports import (
     VersionRow,
 )
 from engine.secrets import Secret
-from storage import pages, postgresql_drafts, schema
+from engine.waits import Decision, Wait, WaitFilter
+from storage import pages, postgresql_drafts, postgresql_waits, schema, waits
 from storage import postgresql_journal as journal
 from storage import postgresql_outbox as outbox
 from storage import postgresql_reads as reads
@@ -260,6 +261,14 @@ class PostgreSQLStore:
 
     async def inbox(self, lease: int, executions: Sequence[int] | None = None) -> list[Signal]:
         return reads.signal_records(await self._read(reads.inbox(lease, executions)))
+
+    async def decide_waits(self, decisions: Sequence[Decision]) -> list[bool]:
+        rows = await self._read(*postgresql_waits.decide(decisions)) if decisions else []
+        won = {n for (n,) in rows}
+        return [n in won for n in range(1, len(decisions) + 1)]
+
+    async def list_waits(self, where: WaitFilter, before: int | None, limit: int) -> list[Wait]:
+        return await self._pool.run(lambda c: waits.list_waits(c, where, before, limit), "AUTOCOMMIT")
 
     async def share_slots(self, lease: int, asks: Sequence[PoolSlot], pools: Sequence[SlotPool]) -> list[SlotGrant]:
         return pool_slots.grants(await self._write(*pool_slots.share(lease, asks, pools)))

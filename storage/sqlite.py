@@ -37,7 +37,8 @@ from engine.ports import (
     VersionRow,
 )
 from engine.secrets import Secret
-from storage import pages, schema, sqlite_journal, sqlite_outbox, sqlite_reads, sqlite_slots
+from engine.waits import Decision, Wait, WaitFilter
+from storage import pages, schema, sqlite_journal, sqlite_outbox, sqlite_reads, sqlite_slots, sqlite_waits, waits
 from storage.coalesce import Coalescer
 from storage.columns import Instant, from_microseconds, to_microseconds
 from storage.draft_cache import DraftCache
@@ -218,6 +219,12 @@ class SQLiteStore:
 
     async def inbox(self, lease: int, executions: Sequence[int] | None = None) -> list[Signal]:
         return await self._read_raw(lambda db: sqlite_reads.inbox(db, lease, executions))
+
+    async def decide_waits(self, decisions: Sequence[Decision]) -> list[bool]:
+        return await self._write(lambda work: sqlite_waits.decide(work.db, work.now, decisions))
+
+    async def list_waits(self, where: WaitFilter, before: int | None, limit: int) -> list[Wait]:
+        return await self._read(lambda connection: waits.list_waits(connection, where, before, limit))
 
     async def share_slots(self, lease: int, asks: Sequence[PoolSlot], pools: Sequence[SlotPool]) -> list[SlotGrant]:
         return await self._write(lambda work: sqlite_slots.share(work.db, work.now, lease, asks, pools))

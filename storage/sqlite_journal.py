@@ -8,6 +8,7 @@ from engine.errors import BatchRefused, LeaseLost
 from engine.model import FORMAT
 from engine.ports import Append, Claims, Committed, Duplicate, NewExecution, Park, Signal
 from engine.states import ExecutionStatus, SlotStage, is_terminal
+from storage import sqlite_waits
 from storage.columns import MICROSECONDS, from_microseconds, to_microseconds
 from storage.records import encode_labels
 from storage.sqlite_reads import EXECUTION, execution_from, id_list
@@ -138,6 +139,8 @@ def _write(
     if parked:
         db.execute(_RECALL, (now, id_list(parked)))
     _leave_pools(db, now, appends)
+    if any(append.asks or append.lapses for append in appends):
+        sqlite_waits.follow(db, now, appends)
     return Committed(from_microseconds(now), duplicates)
 
 

@@ -250,6 +250,34 @@ class SlotTable(Base, table=True):
     held_at: float | None = _column(Instant, null=True)
 
 
+class WaitTable(Base, table=True):
+    """A wait that the world can see, and the one decision on it. See `engine.waits`."""
+
+    __tablename__ = "wait"
+    __table_args__ = (
+        UniqueConstraint("execution_id", "task"),
+        Index("ix_wait_page", "namespace", "kind", "id"),
+        _partial("ix_wait_open", "namespace", "kind", "id", where="decided_at IS NULL"),
+        _partial("ix_wait_topic", "topic", "id", where="decided_at IS NULL AND topic IS NOT NULL"),
+        {"sqlite_autoincrement": True},
+    )
+    id: int = _id()
+    namespace: str = _column(Text)
+    workflow_id: int = _column(BigInteger)
+    execution_id: int = _column(BigInteger)
+    task: str = _column(Text)
+    kind: str = _column(Text)
+    topic: str | None = _column(Text, null=True)
+    details: bytes = _column(LargeBinary)
+    encoding: int = _number(SmallInteger, 0)
+    opened_at: float = _column(Instant)
+    due_at: float | None = _column(Instant, null=True)
+    decided_at: float | None = _column(Instant, null=True)
+    decision: str | None = _column(Text, null=True)
+    decided_by: str | None = _column(Text, null=True)
+    comment: str | None = _column(Text, null=True)
+
+
 class LeaseTable(Base, table=True):
     """The right of one process to write; its id is the fencing token and is never used again."""
 

@@ -186,6 +186,44 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_slot_workflow_id_stage_id"), ["workflow_id", "stage", "id"], unique=False)
 
     op.create_table(
+        "wait",
+        sa.Column("id", Id, nullable=False),
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("workflow_id", sa.BigInteger(), nullable=False),
+        sa.Column("execution_id", sa.BigInteger(), nullable=False),
+        sa.Column("task", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("topic", sa.Text(), nullable=True),
+        sa.Column("details", sa.LargeBinary(), nullable=False),
+        sa.Column("encoding", sa.SmallInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("opened_at", Instant(), nullable=False),
+        sa.Column("due_at", Instant(), nullable=True),
+        sa.Column("decided_at", Instant(), nullable=True),
+        sa.Column("decision", sa.Text(), nullable=True),
+        sa.Column("decided_by", sa.Text(), nullable=True),
+        sa.Column("comment", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_wait")),
+        sa.UniqueConstraint("execution_id", "task", name=op.f("uq_wait_execution_id_task")),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("wait", schema=None) as batch_op:
+        batch_op.create_index("ix_wait_page", ["namespace", "kind", "id"], unique=False)
+        batch_op.create_index(
+            "ix_wait_open",
+            ["namespace", "kind", "id"],
+            unique=False,
+            sqlite_where=sa.text("decided_at IS NULL"),
+            postgresql_where=sa.text("decided_at IS NULL"),
+        )
+        batch_op.create_index(
+            "ix_wait_topic",
+            ["topic", "id"],
+            unique=False,
+            sqlite_where=sa.text("decided_at IS NULL AND topic IS NOT NULL"),
+            postgresql_where=sa.text("decided_at IS NULL AND topic IS NOT NULL"),
+        )
+
+    op.create_table(
         "workflow",
         sa.Column("id", Id, nullable=False),
         sa.Column("namespace", sa.Text(), nullable=False),

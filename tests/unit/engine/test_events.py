@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import events as ev
-from engine.model import Failure
+from engine.model import Answer, Failure
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 NUMBER = st.floats(0, 1e9)
@@ -30,6 +30,7 @@ FIELDS: dict[Any, st.SearchStrategy[Any]] = {
     bool: st.booleans(),
     Any: ANY,
     Failure: st.builds(Failure, TEXT, TEXT, st.none() | TEXT),
+    Answer | None: st.none() | st.builds(Answer, ANY, st.none() | TEXT, st.none() | st.builds(Failure, TEXT, TEXT)),
     tuple[str, ...]: st.lists(TEXT, max_size=3).map(tuple),
 }
 TYPES: list[type[ev.Event]] = list(ev.Event.__args__)
@@ -68,7 +69,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "TaskFailed": {"retry_in": None, "elapsed": 0.0},
     "TaskLost": {"suspect": True},
     "TaskSleeping": {"seconds": 0.0, "until": None, "output": None},
-    "TaskAwaiting": {"timeout": None},
+    "TaskAwaiting": {"timeout": None, "kind": None, "reason": None, "otherwise": None},
     "TaskSkipped": {"reason": "not_taken"},
     "SignalReceived": {"payload": None, "signal_id": 0, "dedupe_key": None},
     "CancelRequested": {"reason": None},

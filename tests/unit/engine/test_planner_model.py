@@ -12,6 +12,7 @@ from engine import events as ev
 from engine import planner, runner, state
 from engine.slots import Slots
 from engine.state import State
+from engine.steps import Step
 from tests.chaos import planner_journal
 from tests.chaos.planner_model import MOVES_NOW, World, rare_moves, run_model
 
@@ -114,7 +115,7 @@ def begins_again_what_is_attached(patch: pytest.MonkeyPatch) -> None:
 def starts_early_in_the_seq(patch: pytest.MonkeyPatch) -> None:
     finish = runner.Run._finish
 
-    def off_by_one(self: runner.Run) -> runner.Step:
+    def off_by_one(self: runner.Run) -> Step:
         self.state.seq += 1
         return finish(self)
 
