@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from commands import secret_group
+
 if TYPE_CHECKING:
     from bootstrap.settings import Settings
 
@@ -24,8 +26,7 @@ app = typer.Typer(
 db = typer.Typer(help="The schema of the database.", no_args_is_help=True)
 app.add_typer(db, name="db", rich_help_panel="Processes")
 
-secret = typer.Typer(help="Values that tasks send and nobody is shown.", no_args_is_help=True)
-app.add_typer(secret, name="secret", rich_help_panel="Define (REST)")
+app.add_typer(secret_group.app, name="secret", rich_help_panel="Define (REST)")
 
 DEFINE, FILES, EXECUTE, PROCESSES = "Define (REST)", "Workflows as files", "Execute (gRPC)", "Processes"
 
@@ -37,56 +38,6 @@ Key = Annotated[str | None, typer.Option(help="A word of your own that names it,
 Description = Annotated[str | None, typer.Option(help="A sentence for people.")]
 RedisUrl = Annotated[str | None, typer.Option(help="redis://…: the response cache, and RQ; else REDIS_URL.")]
 DatabaseUrl = Annotated[str | None, typer.Option(help="sqlite:///file.db or postgresql://…; else DATABASE_URL.")]
-
-
-# --- secrets ---
-
-
-@secret.command("set")
-def set_secret(
-    name: Annotated[str, typer.Argument(help="Tasks refer to it as {{secrets.NAME}}.")],
-    host: Annotated[list[str], typer.Option(help="A host that it may be sent to; several; none: any.")] = [],  # noqa: B006
-    from_env: Annotated[str | None, typer.Option(help="The variable that has the value; else standard input.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Keep a secret, or give it a new value."""
-    from commands import secrets
-
-    secrets.put(name, host, from_env, as_json)
-
-
-@secret.command("list")
-def list_secrets(as_json: Json = False) -> None:
-    """List the secrets, without values."""
-    from commands import secrets
-
-    secrets.page(as_json)
-
-
-@secret.command("delete")
-def delete_secret(name: Annotated[str, typer.Argument(help="Its name.")]) -> None:
-    """Delete a secret."""
-    from commands import secrets
-
-    secrets.delete(name)
-
-
-@secret.command("rotate")
-def rotate_secrets() -> None:
-    """Seal all secrets with the first key of SECRET_KEYS."""
-    from commands import secrets
-
-    secrets.rotate()
-
-
-@secret.command("key")
-def new_secret_key(
-    key_id: Annotated[str, typer.Argument(help="A name for the key, such as a date.")] = "k1",
-) -> None:
-    """Make a key: a part of SECRET_KEYS."""
-    from commands import secrets
-
-    secrets.key(key_id)
 
 
 # --- define ---
@@ -323,6 +274,58 @@ def signal(
     from commands import executions
 
     executions.signal(execution, name, _text("--payload", payload), dedupe_key, as_json)
+
+
+Task = Annotated[str | None, typer.Argument(help="The key of the task that asks; left out: the only one that does.")]
+By = Annotated[str | None, typer.Option(help="Who decides.")]
+Comment = Annotated[str | None, typer.Option(help="Why.")]
+Data = Annotated[str | None, typer.Option(metavar="JSON|@FILE", help="What the form asks for.")]
+
+
+@app.command(rich_help_panel=EXECUTE)
+def approve(
+    execution: Execution,
+    task: Task = None,
+    by: By = None,
+    comment: Comment = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Approve what a task of an execution asks."""
+    from commands import approvals
+
+    approvals.decide("approved", execution, task, by, comment, _text("--data", data), as_json)
+
+
+@app.command(rich_help_panel=EXECUTE)
+def reject(
+    execution: Execution,
+    task: Task = None,
+    by: By = None,
+    comment: Comment = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Reject what a task of an execution asks."""
+    from commands import approvals
+
+    approvals.decide("rejected", execution, task, by, comment, _text("--data", data), as_json)
+
+
+@app.command(rich_help_panel=EXECUTE)
+def approvals(
+    status: Annotated[
+        Literal["pending", "approved", "rejected", "timeout", "closed"] | None, typer.Option(help="Only those.")
+    ] = None,
+    execution: Annotated[int | None, typer.Option(help="All of this execution.", min=1)] = None,
+    limit: Annotated[int, typer.Option(help="Show at most so many.", min=1, max=1000)] = 20,
+    page_token: Annotated[str | None, typer.Option(help="Go on after the page before.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List approvals, newest first."""
+    from commands import approvals
+
+    approvals.page(status, execution, limit, page_token, as_json)
 
 
 @app.command(rich_help_panel=EXECUTE)

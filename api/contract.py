@@ -7,7 +7,7 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api import answers, node_answers, secret_answers
+from api import answers, approval_answers, node_answers, secret_answers
 from api.errors import PROBLEM_JSON, RETRY_AFTER, Problem
 from api.schemas import WorkflowBody, WorkflowChanges
 from api.shapes import DOCUMENTS
@@ -27,6 +27,8 @@ _KINDS = (
     answers.CancelAnswer,
     answers.SignalAnswer,
     answers.PingAnswer,
+    approval_answers.ApprovalAnswer,
+    approval_answers.ApprovalPage,
     node_answers.NodeTypeAnswer,
     node_answers.TrialAnswer,
     secret_answers.SecretAnswer,

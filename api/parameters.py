@@ -9,9 +9,10 @@ import msgspec
 from fastapi import Depends, Header, Path, Query, Request
 
 from engine import limits
+from engine.approvals import STATUSES
 from engine.authoring import KEY, Form
 from engine.clock import parse_rfc3339
-from engine.errors import ExecutionNotFound, Invalid, TaskNotFound, WorkflowNotFound
+from engine.errors import ApprovalNotFound, ExecutionNotFound, Invalid, TaskNotFound, WorkflowNotFound
 from engine.model import ExecutionRow
 from engine.ports import Cursor
 from engine.service import WorkflowService
@@ -49,6 +50,7 @@ def _shown(**schema: Any) -> Callable[[dict[str, Any]], None]:
 
 _ID = _shown(type="integer", minimum=1, maximum=MAX_ID, examples=[1])
 _TIME = _shown(type="string", format="date-time", examples=["2026-11-20T12:00:00Z"])
+_APPROVAL = _shown(type="string", enum=list(STATUSES))
 _STATUS = _shown(type="array", items={"type": "string", "enum": [status.value for status in ExecutionStatus]})
 
 
@@ -82,6 +84,15 @@ async def _execution_id(
     return number
 
 
+async def _approval_id(
+    approval_id: Annotated[str, Path(description="The id of the approval.", json_schema_extra=_ID)],
+) -> int:
+    number = parse_id(approval_id)
+    if number is None:
+        raise ApprovalNotFound(f"there is no approval {approval_id[:80]!r}; the id of an approval is a number")
+    return number
+
+
 async def _workflow_filter(
     workflow_id: Annotated[
         str | None,
@@ -108,6 +119,12 @@ async def _statuses(
     except ValueError:
         known = ", ".join(ExecutionStatus)
         raise Invalid(f"status is one or more of {known}", pointer="/status", code="enum") from None
+
+
+async def _approval_status(
+    status: Annotated[str | None, Query(description="Only those that stand so.", json_schema_extra=_APPROVAL)] = None,
+) -> str | None:
+    return status
 
 
 async def _created_from(
@@ -150,12 +167,19 @@ def parse_cursor(text: str) -> Cursor:
 
 def spell_cursor(last: ExecutionRow) -> str:
     """The place after `last`, opaque to callers."""
-    return base64.urlsafe_b64encode(msgspec.json.encode((last.created_at, last.id))).decode().rstrip("=")
+    return spell_place(last.created_at, last.id)
+
+
+def spell_place(created_at: float, number: int) -> str:
+    """The place after what was made then and has this id."""
+    return base64.urlsafe_b64encode(msgspec.json.encode((created_at, number))).decode().rstrip("=")
 
 
 Service = Annotated[WorkflowService, Depends(_service)]
 Ref = Annotated[int | str, Depends(_workflow_ref)]
 TaskId = Annotated[int, Depends(_task_id)]
+ApprovalId = Annotated[int, Depends(_approval_id)]
+ApprovalStatus = Annotated[str | None, Depends(_approval_status)]
 ExecutionId = Annotated[int, Depends(_execution_id)]
 WorkflowFilter = Annotated[int | str | None, Depends(_workflow_filter)]
 Statuses = Annotated[tuple[ExecutionStatus, ...], Depends(_statuses)]

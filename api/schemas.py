@@ -319,6 +319,26 @@ class CancelBody(Strict):
     model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "the customer called"}]})
 
 
+class VerdictBody(Strict):
+    """Who decides, why, and what the form asks for."""
+
+    by: Annotated[str, Field(min_length=1, max_length=limits.NAME, description="Who decides.")] | None = None
+    comment: Annotated[str, Field(max_length=limits.DESCRIPTION, description="Why.")] | None = None
+    data: Annotated[Any, Field(description="What the form of the approval asks for.")] = None
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"by": "anna", "comment": "within budget"}]})
+
+
+class DecisionBody(VerdictBody):
+    """A decision, and the same."""
+
+    decision: Literal["approved", "rejected"]
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"decision": "approved", "by": "anna", "comment": "within budget"}]}
+    )
+
+
 class TrialBody(Strict):
     """A config to try, and what its templates refer to."""
 

@@ -164,7 +164,7 @@ def _say_execution(execution: dict[str, Any]) -> None:
 
 
 def _task_cells(task: dict[str, Any]) -> tuple[Any, ...]:
-    outcome = task["error"]["message"] if task["error"] else task["output"]
+    outcome = task["error"]["message"] if task["error"] else task["output"] or task["reason"]
     took = seconds_between(task["started_at"], task["completed_at"])
     return (task["key"], task["type"], task["status"], task["attempt"] or None, duration(took), outcome)
 

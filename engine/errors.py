@@ -12,11 +12,13 @@
     │   ├── VersionNotFound
     │   ├── ExecutionNotFound
     │   ├── NodeTypeNotFound
+    │   ├── ApprovalNotFound
     │   └── SecretNotFound
     ├── Conflict                the thing is not in a state that allows it
     │   ├── KeyTaken
     │   ├── WrittenOtherwise
     │   ├── AlreadyEnded
+    │   ├── AlreadyDecided      somebody, or its time-out, was quicker
     │   └── SecretsDisabled     this installation has no key to seal them with
     ├── Exhausted               a bounded resource is full; try later
     ├── Unavailable             a server we need does not answer; try later
@@ -132,6 +134,12 @@ class NodeTypeNotFound(NotFound):
     code = "node_type_not_found"
 
 
+class ApprovalNotFound(NotFound):
+    """There is no such approval; list them with GET /approvals."""
+
+    code = "approval_not_found"
+
+
 class SecretNotFound(NotFound):
     """There is no such secret; list them with GET /secrets."""
 
@@ -160,6 +168,12 @@ class AlreadyEnded(Conflict):
     """The execution has already ended; nothing can change it any more."""
 
     code = "already_ended"
+
+
+class AlreadyDecided(Conflict):
+    """Somebody has decided already; one decision stands."""
+
+    code = "already_decided"
 
 
 class SecretsDisabled(Conflict):

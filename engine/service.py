@@ -2,13 +2,14 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import msgspec
 
 from engine import limits
+from engine.approvals import Approvals
 from engine.authoring import Form, Report, Written
 from engine.cache_port import ResponseCache
 from engine.caretakers.lag import LATE, LoopLag
@@ -86,6 +87,7 @@ class WorkflowService:
         self.cache = cache
         self.secrets = secrets
         self.trials = trials
+        self.approvals = Approvals(store, views, self._told)
         self.notes: dict[str, Callable[[], str]] = {}
         """What else its health tells; nothing of it keeps this process from its work."""
         self._store = store
@@ -348,10 +350,14 @@ class WorkflowService:
         stored = (await self._store.put_signals([signal]))[0]
         hit("signal.after")
         if stored:
-            self._tell_inbox((signal.execution_id,))
-            self._wake_claims()
-            self._store.notify("signal", [signal.execution_id])
+            self._told([signal.execution_id])
         return stored
+
+    def _told(self, executions: Sequence[int]) -> None:
+        """These have something new in their inbox."""
+        self._tell_inbox(tuple(executions))
+        self._wake_claims()
+        self._store.notify("signal", executions)
 
     # --- health ---
 

@@ -81,10 +81,12 @@ class WaitFilter(Record, frozen=True):
 
     namespace: str
     kind: str | None = None
-    pending: bool | None = None
+    id: int | None = None
     execution_id: int | None = None
     task: str | None = None
     topic: str | None = None
+    decision: str | None = None
+    pending: bool | None = None
 
 
 class WaitStore(Protocol):

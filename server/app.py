@@ -8,6 +8,7 @@ from grpc_health.v1 import health_pb2
 from engine.errors import ConfigurationError
 from engine.service import WorkflowService
 from proto.workflow.v1 import workflow_pb2 as pb
+from server.approvals import ApprovalServicer
 from server.health import HealthServicer
 from server.interceptors import MESSAGE_LIMIT, Handler, Streams, streaming, unary
 from server.servicer import WorkflowServicer
@@ -61,7 +62,7 @@ def build(service: WorkflowService, *, reflection: bool = False, share_port: boo
     """
     streams = Streams()
     server = grpc.aio.server(options=(*OPTIONS, ("grpc.so_reuseport", int(share_port))))
-    server.add_registered_method_handlers(WORKFLOW, _workflow_handlers(WorkflowServicer(service), streams))
+    server.add_registered_method_handlers(WORKFLOW, _workflow_handlers(service, streams))
     server.add_registered_method_handlers(
         HEALTH, _health_handlers(HealthServicer(service, (WORKFLOW,), streams), streams)
     )
@@ -76,7 +77,8 @@ def _enable_reflection(server: grpc.aio.Server) -> None:
     reflection.enable_server_reflection((WORKFLOW, HEALTH, reflection.SERVICE_NAME), server)
 
 
-def _workflow_handlers(servicer: WorkflowServicer, streams: Streams) -> dict[str, Handler]:
+def _workflow_handlers(service: WorkflowService, streams: Streams) -> dict[str, Handler]:
+    servicer, approvals = WorkflowServicer(service), ApprovalServicer(service)
     return {
         "ExecuteWorkflow": unary(pb.ExecuteWorkflowRequest, servicer.execute_workflow, streams),
         "GetWorkflowStatus": unary(pb.GetWorkflowStatusRequest, servicer.get_workflow_status, streams),
@@ -84,6 +86,8 @@ def _workflow_handlers(servicer: WorkflowServicer, streams: Streams) -> dict[str
         "SignalExecution": unary(pb.SignalExecutionRequest, servicer.signal_execution, streams),
         "WatchExecution": streaming(pb.WatchExecutionRequest, servicer.watch_execution, streams),
         "ListExecutions": unary(pb.ListExecutionsRequest, servicer.list_executions, streams),
+        "ListApprovals": unary(pb.ListApprovalsRequest, approvals.list_approvals, streams),
+        "DecideApproval": unary(pb.DecideApprovalRequest, approvals.decide_approval, streams),
     }
 
 

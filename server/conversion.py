@@ -12,10 +12,12 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
+from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import NULL_VALUE, Struct, Value
 
+from engine.approvals import Approval
 from engine.clock import rfc3339
-from engine.documents import pointer
+from engine.documents import decode_json, pointer
 from engine.errors import Invalid, InvalidDocument
 from engine.events import StoredEvent
 from engine.model import ExecutionRow, ExecutionView, TaskRun
@@ -49,6 +51,25 @@ def from_value(value: Value) -> Any:
         return _from_value(value)
     except _Inexact:
         raise _fault(_inexact(value)) from None
+
+
+def given(request: Message, field: str) -> Any:
+    """The JSON value of `field`, or of its twin `<field>_json`; None if neither is set. Raises `Invalid`."""
+    twin = f"{field}_json"
+    text = getattr(request, twin)
+    if text and request.HasField(field):
+        raise Invalid(f"give {field} or {twin}, not both", pointer=f"/{twin}")
+    try:
+        if text:
+            return decode_json(text.encode())
+        return from_value(getattr(request, field)) if request.HasField(field) else None
+    except InvalidDocument as error:
+        raise inside(f"/{twin if text else field}", error) from None
+
+
+def inside(field: str, error: InvalidDocument) -> InvalidDocument:
+    """The same fault, with the field that it is in before its pointer."""
+    return InvalidDocument(error.message, pointer=field + error.pointer)
 
 
 def to_value(value: Value, content: Any) -> bool:
@@ -234,6 +255,41 @@ def event_message(event: StoredEvent) -> pb.ExecutionEvent:
         at=rfc3339(event.at),
         data_json=event.data.decode(),
     )
+
+
+# --- approvals ---
+
+
+def approval_message(approval: Approval) -> pb.Approval:
+    """What is asked of whom, and how it stands."""
+    wait, request = approval.wait, approval.request
+    comment = request.require_comment
+    return pb.Approval(
+        approval_id=wait.id,
+        execution_id=wait.execution_id,
+        workflow_id=wait.workflow_id,
+        task=wait.task,
+        status=approval.status,
+        title=request.title,
+        message=request.message,
+        details_json="" if request.details is None else _encode(request.details).decode(),
+        approvers=request.approvers,
+        roles=request.roles,
+        form_json="" if request.form is None else _encode(request.form).decode(),
+        require_comment=comment if isinstance(comment, str) else "always" if comment else "never",
+        requested_at=rfc3339(wait.opened_at),
+        due_at=rfc3339(wait.due_at),
+        decided_at=rfc3339(wait.decided_at),
+        decided_by=wait.decided_by,
+        comment=wait.comment,
+    )
+
+
+def approval_place(token: str) -> int:
+    """Where a page of approvals goes on: the id before it. Raises `Invalid`."""
+    if not token.isdecimal() or len(token) > 16:
+        raise Invalid("page_token is not one of ours; begin again without it", pointer="/page_token")
+    return int(token)
 
 
 # --- lists ---

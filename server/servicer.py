@@ -39,7 +39,7 @@ class WorkflowServicer:
                 labels=dict(request.labels) if request.labels else None,
             )
         except InvalidDocument as error:
-            raise _inside("/input_json" if request.input_json else "/input", error) from None
+            raise conversion.inside("/input_json" if request.input_json else "/input", error) from None
         answer = pb.ExecuteWorkflowResponse(
             execution_id=started.execution_id,
             workflow_id=started.workflow_id,
@@ -74,12 +74,13 @@ class WorkflowServicer:
         self, request: pb.SignalExecutionRequest, context: Context
     ) -> pb.SignalExecutionResponse:
         execution_id = _execution_id(request.execution_id)
+        payload = conversion.given(request, "payload")
         try:
             accepted = await self._service.signal_execution(
-                execution_id, request.name, _payload(request), request.dedupe_key or None
+                execution_id, request.name, payload, request.dedupe_key or None
             )
         except InvalidDocument as error:
-            raise _inside("/payload_json" if request.payload_json else "/payload", error) from None
+            raise conversion.inside("/payload_json" if request.payload_json else "/payload", error) from None
         return pb.SignalExecutionResponse(execution_id=execution_id, accepted=accepted)
 
     async def watch_execution(
@@ -150,19 +151,6 @@ def _execution_input(request: pb.ExecuteWorkflowRequest) -> Any:
             raise Invalid("give input or input_json, not both", pointer="/input_json")
         return decode_json(request.input_json.encode())
     return conversion.from_struct(request.input) if request.HasField("input") else None
-
-
-def _payload(request: pb.SignalExecutionRequest) -> Any:
-    if request.payload_json:
-        if request.HasField("payload"):
-            raise Invalid("give payload or payload_json, not both", pointer="/payload_json")
-        return decode_json(request.payload_json.encode())
-    return conversion.from_value(request.payload) if request.HasField("payload") else None
-
-
-def _inside(field: str, error: InvalidDocument) -> InvalidDocument:
-    """The same fault, with the field that it is in before its pointer."""
-    return InvalidDocument(error.message, pointer=field + error.pointer)
 
 
 def _idempotency_key(request: pb.ExecuteWorkflowRequest, context: Context) -> str | None:

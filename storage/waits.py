@@ -29,7 +29,7 @@ COLUMNS = (
 )
 """In the order of the fields of `Wait`."""
 _DETAILS = COLUMNS.index("details")
-_EQUAL = ("kind", "execution_id", "task", "topic")
+_EQUAL = ("kind", "id", "execution_id", "task", "topic", "decision")
 
 
 def list_waits(connection: Connection, where: WaitFilter, before: int | None, limit: int) -> list[Wait]:

@@ -65,6 +65,16 @@ class WorkflowServiceStub:
                 request_serializer=proto_dot_workflow_dot_v1_dot_workflow__pb2.ListExecutionsRequest.SerializeToString,
                 response_deserializer=proto_dot_workflow_dot_v1_dot_workflow__pb2.ListExecutionsResponse.FromString,
                 _registered_method=True)
+        self.ListApprovals = channel.unary_unary(
+                '/workflow.v1.WorkflowService/ListApprovals',
+                request_serializer=proto_dot_workflow_dot_v1_dot_workflow__pb2.ListApprovalsRequest.SerializeToString,
+                response_deserializer=proto_dot_workflow_dot_v1_dot_workflow__pb2.ListApprovalsResponse.FromString,
+                _registered_method=True)
+        self.DecideApproval = channel.unary_unary(
+                '/workflow.v1.WorkflowService/DecideApproval',
+                request_serializer=proto_dot_workflow_dot_v1_dot_workflow__pb2.DecideApprovalRequest.SerializeToString,
+                response_deserializer=proto_dot_workflow_dot_v1_dot_workflow__pb2.DecideApprovalResponse.FromString,
+                _registered_method=True)
 
 
 class WorkflowServiceServicer:
@@ -113,6 +123,20 @@ class WorkflowServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListApprovals(self, request, context):
+        """A page of approvals, newest first: what executions wait for a person to decide.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DecideApproval(self, request, context):
+        """Approves or rejects. The first decision stands, every other is FAILED_PRECONDITION and says which one does.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorkflowServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -145,6 +169,16 @@ def add_WorkflowServiceServicer_to_server(servicer, server):
                     servicer.ListExecutions,
                     request_deserializer=proto_dot_workflow_dot_v1_dot_workflow__pb2.ListExecutionsRequest.FromString,
                     response_serializer=proto_dot_workflow_dot_v1_dot_workflow__pb2.ListExecutionsResponse.SerializeToString,
+            ),
+            'ListApprovals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListApprovals,
+                    request_deserializer=proto_dot_workflow_dot_v1_dot_workflow__pb2.ListApprovalsRequest.FromString,
+                    response_serializer=proto_dot_workflow_dot_v1_dot_workflow__pb2.ListApprovalsResponse.SerializeToString,
+            ),
+            'DecideApproval': grpc.unary_unary_rpc_method_handler(
+                    servicer.DecideApproval,
+                    request_deserializer=proto_dot_workflow_dot_v1_dot_workflow__pb2.DecideApprovalRequest.FromString,
+                    response_serializer=proto_dot_workflow_dot_v1_dot_workflow__pb2.DecideApprovalResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -310,6 +344,60 @@ class WorkflowService:
             '/workflow.v1.WorkflowService/ListExecutions',
             proto_dot_workflow_dot_v1_dot_workflow__pb2.ListExecutionsRequest.SerializeToString,
             proto_dot_workflow_dot_v1_dot_workflow__pb2.ListExecutionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListApprovals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/workflow.v1.WorkflowService/ListApprovals',
+            proto_dot_workflow_dot_v1_dot_workflow__pb2.ListApprovalsRequest.SerializeToString,
+            proto_dot_workflow_dot_v1_dot_workflow__pb2.ListApprovalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DecideApproval(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/workflow.v1.WorkflowService/DecideApproval',
+            proto_dot_workflow_dot_v1_dot_workflow__pb2.DecideApprovalRequest.SerializeToString,
+            proto_dot_workflow_dot_v1_dot_workflow__pb2.DecideApprovalResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from api import contract, errors
 from api.app import VERSION
-from api.routes import definitions, executions, health, nodes, secrets, tasks, workflows
+from api.routes import approvals, definitions, executions, health, nodes, secrets, tasks, workflows
 from tests.rest import Rest
 
 DOCUMENTED = {
@@ -30,6 +30,12 @@ DOCUMENTED = {
     "/executions/{execution_id}/events": {"get"},
     "/executions/{execution_id}/cancel": {"post"},
     "/executions/{execution_id}/signals/{name}": {"post"},
+    "/approvals": {"get"},
+    "/approvals/{approval_id}": {"get"},
+    "/approvals/{approval_id}/decision": {"post"},
+    "/executions/{execution_id}/approvals": {"get"},
+    "/executions/{execution_id}/tasks/{task}/approve": {"post"},
+    "/executions/{execution_id}/tasks/{task}/reject": {"post"},
     "/nodes": {"get"},
     "/nodes/{type}": {"get"},
     "/nodes/{type}/test": {"post"},
@@ -44,7 +50,7 @@ DOCUMENTED = {
 @pytest.fixture(scope="module")
 def app() -> FastAPI:
     app = FastAPI(title="t", version=VERSION)
-    for room in (definitions, workflows, tasks, executions, nodes, secrets, health):
+    for room in (definitions, workflows, tasks, executions, approvals, nodes, secrets, health):
         app.include_router(room.router)
     errors.install(app)
     contract.install(app)
@@ -72,7 +78,7 @@ def test_every_operation_says_what_it_does_and_how_it_refuses(document: Any) -> 
                     assert list(answer["content"]) == ["application/problem+json"]
                 if status in ("429", "503") and operation["operationId"] != "health":
                     assert "Retry-After" in answer["headers"]
-    assert len(names) == 33
+    assert len(names) == 39
 
 
 def test_every_reference_and_link_leads_somewhere(document: Any) -> None:

@@ -1,0 +1,68 @@
+"""What a person is asked, what may be answered, and what the waiting task makes of it."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, Literal
+
+from engine.errors import Fault
+from engine.model import Answer, Failure, Record
+from engine.schemas import compile_schema
+
+KIND = "approval"
+"""The kind of these waits."""
+
+
+class Verdict(StrEnum):
+    """What somebody can decide; also the label of the edges that are then followed."""
+
+    APPROVED = "approved"
+    REJECTED = "rejected"
+
+
+class ApprovalRequest(Record, frozen=True):
+    """What is asked of whom. Without `approvers` and `roles`: anybody may decide.
+
+    `form` is the JSON Schema of the data that an approval brings; `details` is what people need to see to decide.
+    """
+
+    title: str | None = None
+    message: str | None = None
+    details: Any = None
+    approvers: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    form: dict[str, Any] | None = None
+    require_comment: bool | Literal["on_reject"] = False
+    on_reject: Literal["fail", "continue"] = "fail"
+
+    def who(self) -> str:
+        """In words."""
+        names = [*self.approvers, *(f"the role {role}" for role in self.roles)]
+        return ", ".join(names[:-1]) + " or " + names[-1] if len(names) > 1 else names[0] if names else "anybody"
+
+    def faults(self, verdict: Verdict, by: str | None, comment: str | None, data: Any) -> list[Fault]:
+        """What is wrong with a decision. Who has a role is not known here, so with roles anybody may decide."""
+        faults = []
+        if by is not None and self.approvers and not self.roles and by not in self.approvers:
+            faults.append(Fault(f"it is for {self.who()} to decide, not for {by!r:.100}", "/by", "not_an_approver"))
+        rejects = verdict is Verdict.REJECTED
+        if not (comment or "").strip() and (self.require_comment is True or (rejects and self.require_comment)):
+            faults.append(Fault("say why: this approval needs a comment", "/comment", "required"))
+        if self.form is not None and not (rejects and data is None):
+            found = compile_schema(self.form)({} if data is None else data)
+            faults += [Fault(fault.message, "/data" + fault.pointer, fault.code) for fault in found]
+        return faults
+
+    def answer(self, verdict: Verdict, by: str | None = None, comment: str | None = None, data: Any = None) -> Answer:
+        """What the task gets."""
+        output = {"decision": verdict.value, "by": by, "comment": comment, "data": data, "timed_out": False}
+        whom = "" if by is None else f" by {by}"
+        return self._answer(verdict, output, f"rejected{whom}" + (f": {comment}" if comment else ""))
+
+    def silence(self, verdict: Verdict) -> Answer:
+        """What the task gets when nobody has decided in time and that counts as `verdict`."""
+        output = {"decision": verdict.value, "by": None, "comment": None, "data": None, "timed_out": True}
+        return self._answer(verdict, output, f"rejected: {self.who()} did not decide in time")
+
+    def _answer(self, verdict: Verdict, output: Mapping[str, Any], message: str) -> Answer:
+        fails = verdict is Verdict.REJECTED and self.on_reject == "fail"
+        return Answer(dict(output), verdict.value, Failure("rejected", message) if fails else None)
