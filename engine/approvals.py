@@ -96,11 +96,11 @@ class Approvals:
             raise Invalid(faults[0].message, faults=faults)
         wait = approval.wait
         answer = approval.request.answer(verdict, by, comment, data)
-        hit("decide.before")
+        hit("signal.before")
         (won,) = await self._store.decide_waits(
             [Decision(wait.execution_id, wait.task, verdict.value, answer, by, comment)]
         )
-        hit("decide.after")
+        hit("signal.after")
         if won:
             self._told([wait.execution_id])
         decided = await self.get(wait.id)
