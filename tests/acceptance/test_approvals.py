@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shutil
 import time
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ import pytest
 from api.app import build
 from bootstrap.settings import Settings
 from bootstrap.wiring import open_service
+from deploy.processes import ROOT
 from proto.workflow.v1 import workflow_pb2 as pb
 from tests.acceptance.serving import Served, connected, process
 from tests.rest import Answer, Rest
@@ -119,6 +121,12 @@ async def test_the_documented_story(door: Door) -> None:
     assert (await door.get("/approvals?status=pending")).json()["items"] == []
     assert (await door.get(f"/executions/{number}/approvals")).json() == [answer]
     assert (await door.get(f"/approvals/{answer['id']}")).json() == answer
+
+
+async def test_the_example_of_the_docs_is_valid(door: Door) -> None:
+    (document,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/approvals.md").read_text(), re.DOTALL)
+    report = (await door.post("/workflows/validate", document.encode(), content_type="application/yaml")).json()
+    assert (report["valid"], report["errors"], report["warnings"]) == (True, [], [])
 
 
 async def test_a_rejection_follows_its_own_edge(door: Door) -> None:
