@@ -305,6 +305,8 @@ class Run:
             self.state.now = self.now
             decision = plan(self.state)
             for event in decision.settle:
+                if isinstance(event, ev.TaskCancelled) and event.task in self.state.asking:
+                    self._next.lapses.append(WaitLapse(event.task, Lapse.CLOSED))
                 self._say(event)
                 if decision.end is None and self.state.stopping:
                     break

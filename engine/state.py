@@ -146,7 +146,7 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901, PLR0912 — one
         case ev.TaskAwaiting():
             _await(state, event)
         case ev.TaskCancelled():
-            _end(state, event.task, TaskStatus.CANCELLED)
+            _cancel(state, event.task)
         case ev.SignalReceived():
             _hear(state, event)
         case ev.CancelRequested():
@@ -294,6 +294,11 @@ def _end(state: State, key: str, status: TaskStatus) -> TaskState:
     task.status = status
     state.ended += 1
     return task
+
+
+def _cancel(state: State, key: str) -> None:
+    _end(state, key, TaskStatus.CANCELLED)
+    state.asking.pop(key, None)
 
 
 def _hear(state: State, event: ev.SignalReceived) -> None:

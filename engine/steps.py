@@ -53,11 +53,14 @@ class NextStep:
         """Ids of the signals that it takes out of the inbox."""
         self.asks: list[NewWait] = []
         self.lapses: list[WaitLapse] = []
+        """Waits that the world can see from now on, and those that end without an answer."""
 
     def finish(self, state: State, tickets: Tickets | None, park: Park | None, stopped: Sequence[TaskCall]) -> Step:
         """The step; the next one begins empty. `stopped` are the calls that an end of the execution stops."""
         status = derived_status(state)
         ended = is_terminal(status)
+        if ended:
+            self.lapses += [WaitLapse(key, Lapse.CLOSED) for key in state.asking]
         start = self.start
         if start is not None:
             start = msgspec.structs.replace(start, status=status)
@@ -72,7 +75,7 @@ class NextStep:
             tuple(self.consumed),
             tickets.take_freed() if tickets is not None else (),
             tuple(self.asks),
-            (*self.lapses, *_close_waits(state)),
+            tuple(self.lapses),
         )
         unsent = {id(call) for call in self.calls}
         cancels = [call for call in stopped if id(call) not in unsent]
@@ -101,13 +104,3 @@ class NextStep:
                 case _:
                     pass
         return Park(min(wake_in, default=None), min(wake_at, default=None), for_slots)
-
-
-def _close_waits(state: State) -> list[WaitLapse]:
-    """The waits that end because their execution does, each told once."""
-    if not state.asking or not state.stopping:
-        return []
-    gone = [key for key in state.asking if key not in state.active]
-    for key in gone:
-        del state.asking[key]
-    return [WaitLapse(key, Lapse.CLOSED) for key in gone]

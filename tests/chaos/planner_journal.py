@@ -13,6 +13,7 @@ from engine.state import State, TaskState, apply, replay, stamp
 from engine.states import EXECUTION_MOVES, TASK_MOVES, ExecutionStatus, is_terminal
 from engine.states import TaskStatus as T
 from engine.steps import Step
+from tests.chaos import planner_waits
 from tests.chaos.planner_twin import MISSING, NOTHING, History, Verdict, retry_bounds
 
 Move = tuple[str, str, str]
@@ -45,6 +46,7 @@ class Journal:
         """The first report of each attempt that runs, by task."""
         self.given_up = False
         """Whether its owner hands it over, its attempts stopped."""
+        self.waits = planner_waits.Waits()
         self.attached: set[str] = set()
         """Tasks whose attempt outlived the last take-over."""
 
@@ -67,6 +69,8 @@ class Journal:
         for signal_id in append.consumed:
             del self.inbox[signal_id]
         self._move(append, at)
+        self.waits.commit(append)
+        self.waits.check(History(self.graph, self.events), self.inbox, ended=self.ended)
         run.committed(step, at)
         self._check_calls(step)
         self._check_decided(step, at)
@@ -149,7 +153,9 @@ class Journal:
     def _check_completed(self, event: ev.TaskCompleted, before: History, now: float) -> None:
         key, name = event.task, before.waits_for(event.task)
         assert before.lost_way(key, event.label) is None
-        if name is not None:
+        if name is not None and planner_waits.check_end(before, event, before.due(key, self.times), now):
+            self.counts["answered"] += 1
+        elif name is not None:
             assert event.output == before.mail(name)[0]
         elif before.status(key) is T.WAITING:
             due = before.due(key, self.times)
@@ -191,6 +197,9 @@ class Journal:
     def _check_wait_failed(self, event: ev.TaskFailed, before: History, now: float) -> None:
         """In vain, or because what it ends with leads nowhere."""
         due, name = before.due(event.task, self.times), before.waits_for(event.task)
+        if planner_waits.check_end(before, event, due, now):
+            self.counts["answered with a failure"] += 1
+            return
         if event.error.type == "timeout":
             assert name
         else:

@@ -21,8 +21,10 @@ from engine.runner import Run
 from engine.slots import Slots
 from engine.states import ExecutionStatus
 from engine.steps import Step
+from engine.waits import OWN
 from tests.chaos.planner_graphs import SIGNALS, random_graph, random_input
 from tests.chaos.planner_journal import Counted, Journal, Move
+from tests.chaos.planner_waits import ANSWERS, random_wait
 
 LIVE = 4
 """Executions at once."""
@@ -32,6 +34,7 @@ KINDS = {
     "pass_time": 12,
     "start": 10,
     "send": 6,
+    "decide": 6,
     "cancel": 1,
     "repeat": 1,
     "refuse": 1,
@@ -102,6 +105,8 @@ class World:
                 return bool(self.steps)
             case "hand_over":
                 return bool(self._quiet())
+            case "decide":
+                return any(journal.waits.open() for journal in self.journals.values())
             case "repeat":
                 return bool(self.old_calls)
             case "send" | "cancel":
@@ -158,6 +163,9 @@ class World:
     def refuse(self) -> None:
         """The store does not take an append: the run is dropped and the execution read again."""
         number = self.rnd.choice(list(self.steps))
+        self._refuse(number)
+
+    def _refuse(self, number: int) -> None:
         run, step = self.runs[number], self.steps.pop(number)
         self._forget(run)
         self._stop_calls(number)
@@ -178,6 +186,15 @@ class World:
 
     def cancel(self) -> None:
         self._put(self._any_journal(), "cancel", "cancel")
+
+    def decide(self) -> None:
+        """Somebody answers a wait that the world can see, whatever its execution is about to say."""
+        journal = self.rnd.choice([journal for journal in self.journals.values() if journal.waits.open()])
+        self._decide(journal, self.rnd.choice(journal.waits.open()))
+
+    def _decide(self, journal: Journal, task: str) -> None:
+        self.signals += 1
+        self._deliver(journal, journal.waits.decide(task, self.signals, journal.id, self.rnd.choice(ANSWERS)))
 
     def crash(self) -> None:
         """The process dies: what was in flight landed or not; another engine takes over.
@@ -235,7 +252,10 @@ class World:
         self.signals += 1
         payload = b"%d" % self.signals if kind == "event" else b"null"
         dedupe = self.rnd.choice((None, None, None, "one", "two")) if kind == "event" else "cancel"
-        signal = journal.inbox[self.signals] = Signal(journal.id, kind, name, payload, dedupe, self.signals)
+        self._deliver(journal, Signal(journal.id, kind, name, payload, dedupe, self.signals))
+
+    def _deliver(self, journal: Journal, signal: Signal) -> None:
+        journal.inbox[signal.id] = signal
         journal.wake_at = self.now
         run = self.runs.get(journal.id)
         if run is not None:
@@ -277,6 +297,10 @@ class World:
             assert run.state.busy, "an execution that waits stays in memory"
 
     def _commit(self, number: int) -> None:
+        if self.journals[number].waits.refuses(self.steps[number].append):
+            self.counts["refused for a decision"] += 1
+            self._refuse(number)
+            return
         run, step, journal = self.runs[number], self.steps.pop(number), self.journals[number]
         journal.commit(run, step, self._tick())
         if step.ended or step.parked:
@@ -325,7 +349,10 @@ class World:
                 self.pass_time()
                 for journal in list(self.journals.values()):
                     for name in journal.awaited():
-                        self._put(journal, "event", name)
+                        if not name.startswith(OWN):
+                            self._put(journal, "event", name)
+                    for task in journal.waits.open():
+                        self._decide(journal, task)
             self.go_on()
         raise AssertionError(f"stuck: {[journal.events for journal in self.journals.values()]}")
 
@@ -344,6 +371,8 @@ def random_result(rnd: random.Random, now: float) -> Result:
     if chance < 0.9:
         moment = now + rnd.choice((-1.0, 0.5, 4.0))
         return Sleep(rnd.choice((0.0, 1.0, 6.0)), rnd.choice((None, moment)), output={"v": 1})
+    if chance < 0.95:
+        return random_wait(rnd)
     return AwaitSignal(rnd.choice(SIGNALS), rnd.choice((None, 0.0, 2.0, 8.0)))
 
 

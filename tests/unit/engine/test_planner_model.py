@@ -12,7 +12,7 @@ from engine import events as ev
 from engine import planner, runner, state
 from engine.slots import Slots
 from engine.state import State
-from engine.steps import Step
+from engine.steps import NextStep, Step
 from tests.chaos import planner_journal
 from tests.chaos.planner_model import MOVES_NOW, World, rare_moves, run_model
 
@@ -133,6 +133,20 @@ def keeps_what_it_did_not_write(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(runner.Run, "_record", other)
 
 
+def closes_no_wait(patch: pytest.MonkeyPatch) -> None:
+    finish = NextStep.finish
+
+    def silent(self: NextStep, *rest: Any) -> Step:
+        self.lapses.clear()
+        return finish(self, *rest)
+
+    patch.setattr(NextStep, "finish", silent)
+
+
+def follows_no_answer(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(runner, "answered", lambda vertex, key, answer: ev.TaskCompleted(key, answer.output))
+
+
 SABOTAGE: list[Callable[[pytest.MonkeyPatch], None]] = [
     starts_while_stopping,
     forgets_a_label,
@@ -148,6 +162,8 @@ SABOTAGE: list[Callable[[pytest.MonkeyPatch], None]] = [
     begins_again_what_is_attached,
     starts_early_in_the_seq,
     keeps_what_it_did_not_write,
+    closes_no_wait,
+    follows_no_answer,
 ]
 
 
