@@ -1,4 +1,7 @@
-"""C15: cancels and time-outs that fall together with the completion. One of the two wins, and all say which."""
+"""C15: cancels and time-outs that fall together with the completion, decisions that fall together with each other.
+
+One of them wins, and all say which.
+"""
 
 import asyncio
 import random
@@ -7,6 +10,7 @@ from typing import Any
 from engine.events import TaskCompleted, TaskFailed, decode
 from tests.chaos.audit import audit
 from tests.chaos.client import Client
+from tests.chaos.decisions import check_decisions, decide
 from tests.chaos.history import History
 from tests.chaos.report import Outcome, Timed
 from tests.chaos.world import Kind, World, open_world
@@ -22,8 +26,8 @@ DRAIN = 30.0
 
 
 async def races(kind: Kind, n: int, seed: int, *, guard: str | None = None) -> Outcome:
-    """`n` cancels and `n` time-outs."""
-    outcome = Outcome(f"C15 races, {kind}", seed, n, "cancels and time-outs each", faults=None)
+    """`n` cancels, `n` time-outs and `n` approvals."""
+    outcome = Outcome(f"C15 races, {kind}", seed, n, "cancels, time-outs and approvals each", faults=None)
     with Timed(outcome), open_world(kind, lease=2.0, guard=guard) as world:
         try:
             async with asyncio.timeout(120 + DRAIN + n / 5):
@@ -58,11 +62,13 @@ async def _run(world: World, n: int, seed: int, outcome: Outcome) -> None:
 
         await asyncio.gather(*(cancel(number) for number in range(n)))
         late = await asyncio.gather(*(time_out(number) for number in range(n)))
+        decided = await decide(client, n, dice, gate)
         stuck = await client.all_ended(DRAIN)
         outcome.problems += [f"execution {number} is stuck" for number in sorted(stuck)]
-        history = await audit(world, client, outcome, [*said, *late])
+        history = await audit(world, client, outcome, [*said, *late, *decided])
         _check_cancels(history, said, outcome)
         _check_time_outs(history, late, outcome)
+        check_decisions(history, decided, outcome)
 
 
 def _work(**fields: Any) -> dict[str, Any]:
