@@ -14,7 +14,7 @@ WORKERS ?= 2
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(RUN)  ## see it work: define, execute, watch, kill -9, recover (under a minute)
+demo: $(RUN)  ## see it work: an order, an approval, kill -9, recovery (under a minute)
 	@$(PY) -m demo
 
 serve: $(RUN)  ## REST :8000, gRPC :50051 and the engine in one process, on SQLite

@@ -1,4 +1,4 @@
-"""Starts the service, runs a workflow, kills the service in the middle of another, and shows that nothing is lost."""
+"""Starts the service, has an order approved, kills the service twice, and shows that nothing is lost."""
 
 import json
 import os
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from demo import story, timeline
+from demo.shop import Shop, shop
 from deploy.health import grpc_is_up, rest_is_up
 from deploy.processes import ROOT, Process
 from deploy.servers import free_port
@@ -26,7 +27,8 @@ class Demo:
         self.grpc = f"127.0.0.1:{grpc}"
         database = f"sqlite:///{folder / 'demo.db'}"
         arguments = ["cli.py", "serve", "--rest-port", str(rest), "--grpc-port", str(grpc), "--database-url", database]
-        self.server = Process("serve", arguments, {"LOG_LEVEL": "warning"}, folder / "serve.log")
+        settings = {"LOG_LEVEL": "warning", "WORKFLOWS_DIR": str(ROOT / "workflows")}
+        self.server = Process("serve", arguments, settings, folder / "serve.log")
 
     def start(self) -> float:
         """Seconds until both doors answer."""
@@ -60,10 +62,19 @@ class Demo:
             raise RuntimeError(f"it ended with exit code {done.returncode}\n{self.server.tail()}")
         return done.stdout or ""
 
-    def execute(self, workflow: int, value: Any) -> int:
+    def execute(self, workflow: int | str, value: Any) -> int:
         """Over gRPC; answers the execution's id."""
         answer = json.loads(self.cli("execute", str(workflow), "--input", json.dumps(value), "--json", capture=True))
         return int(answer["execution_id"])
+
+    def wait_for(self, execution: int, task: str, status: str) -> bool:
+        """Whether the task has the status within a few seconds."""
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            if any(step["key"] == task and step["status"] == status for step in self.steps(execution)):
+                return True
+            time.sleep(0.02)
+        return False
 
     def steps(self, execution: int) -> list[dict[str, Any]]:
         steps: list[dict[str, Any]] = self.request("GET", f"/executions/{execution}/steps")
@@ -87,10 +98,10 @@ def title(text: str) -> None:
 
 
 def main() -> int:
-    with tempfile.TemporaryDirectory(prefix="millrace-demo-") as folder:
+    with tempfile.TemporaryDirectory(prefix="millrace-demo-") as folder, shop(seconds=0.2) as services:
         demo = Demo(Path(folder))
         try:
-            return tell(demo)
+            return tell(demo, services)
         except (RuntimeError, urllib.error.URLError, OSError) as error:
             say(f"\nThe demo failed: {error}\n{demo.server.tail()}")
             return 1
@@ -98,21 +109,30 @@ def main() -> int:
             demo.server.stop()
 
 
-def tell(demo: Demo) -> int:
+def tell(demo: Demo, services: Shop) -> int:
     title("one process: REST, gRPC, engine, SQLite")
     say(f"started in {demo.start():.1f} s   REST {demo.rest}   gRPC {demo.grpc}")
-    title("a workflow of ten tasks, defined over REST, executed over gRPC, watched live")
-    workflow = demo.define("Order", story.tasks(demo.rest))
-    execution = demo.execute(workflow, story.INPUT)
+    title("workflows/order-processing.yaml, registered at start, executed over gRPC")
+    execution = demo.execute("order-processing", story.order(services.url))
+    waited = demo.wait_for(execution, "manager", "waiting")
+    demo.cli("approvals")
+    title("kill -9 while it waits for a person")
+    demo.server.kill()
+    say(f"killed process {demo.server.pid}; started again in {demo.start():.1f} s on the same file")
+    demo.cli("approve", str(execution), "manager", "--by", "eve", "--comment", "a good customer")
     demo.cli("watch", str(execution))
-    steps = demo.steps(execution)
     title("what really happened, by the database's clock")
+    steps, events = demo.steps(execution), demo.events(execution)
     say(timeline.draw(steps))
-    say(f"\n  report: {json.dumps(steps[-1]['output'])}")
+    say(f"\n  the shop was asked: {', '.join(what for what, _ in services.asked)}")
     return verdict(
         {
-            "all ten tasks completed": len(timeline.completed(demo.events(execution))) == 10,
-            "asynchronous tasks overlapped": timeline.overlapping(steps),
+            "all seven tasks of the order completed, each once": len(timeline.completed(events)) == 7
+            and not timeline.run_twice(events),
+            "stock and risk were looked at beside each other": timeline.overlapping(steps),
+            "its wait for a person survived kill -9": waited and events[-1]["type"] == "ExecutionCompleted",
+            "a busy bank was asked again, and paid once": len(services.did("payment refused")) == 1
+            and len(services.did("payments")) == 1,
             **crash(demo),
         }
     )

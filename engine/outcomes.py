@@ -62,7 +62,7 @@ def _event_of(key: str, outcome: Outcome, elapsed: float) -> ev.Event:
         raise _bad(f"the node returned {what}, not an outcome (Completed, Sleep or AwaitSignal)", "bad_outcome")
     match outcome:
         case Completed(output=output, label=label):
-            return ev.TaskCompleted(key, _value(output), _label(label), _elapsed(elapsed))
+            return ev.TaskCompleted(key, _value(output), _label(label), measured(elapsed))
         case Sleep(seconds=seconds, until=until, output=output):
             seconds = _number(seconds, "Sleep.seconds", limits.DURATION)
             return ev.TaskSleeping(key, seconds, None if until is None else _moment(until), _value(output))
@@ -214,7 +214,7 @@ def _moment(value: Any) -> float:
     return 0.0 if before else _number(value, "Sleep.until", LAST_MOMENT)
 
 
-def _elapsed(value: Any) -> float:
+def measured(value: Any) -> float:
     """Microseconds are enough."""
     return round(float(value), 6) if isinstance(value, int | float) and 0 <= value <= limits.DURATION else 0.0
 

@@ -16,7 +16,7 @@ from engine import limits
 from engine.errors import TaskError
 from engine.graph import CompiledGraph, Vertex
 from engine.model import Answer, AwaitSignal, Failed, Failure, Lost, Result, TaskCall
-from engine.outcomes import answered, check_way, loss_of, record_of, storable, unanswered, wait_of
+from engine.outcomes import answered, check_way, loss_of, measured, record_of, storable, unanswered, wait_of
 from engine.planner import LOST_ALONE, chance, is_hopeless, is_suspect, next_retry, plan
 from engine.pools import Tickets
 from engine.ports import NewExecution, Signal
@@ -229,7 +229,7 @@ class Run:
         policy = self.state.graph.by_key[key].task.retry
         failures = self.state.tasks[key].failures + 1
         retry_in = next_retry(policy, failures, error, retryable, chance())
-        self._say(ev.TaskFailed(key, storable(error, key), retry_in, elapsed))
+        self._say(ev.TaskFailed(key, storable(error, key), retry_in, measured(elapsed)))
 
     def _after_loss(self, key: str, reason: str) -> None:
         """Another attempt, whatever its retry policy: a lost attempt is not a failed one."""

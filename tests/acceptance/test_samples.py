@@ -1,0 +1,207 @@
+"""The samples of `workflows/`, registered at start and run against real services of this machine."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from demo.shop import PRODUCTS, REGIONS, SALES, Shop, shop
+from deploy.processes import ROOT
+from proto.workflow.v1 import workflow_pb2 as pb
+from tests.acceptance.serving import PATIENCE, Served, serving
+from tests.model_server import ModelServer, model_server
+
+ORDER = {"order_id": "A-1", "customer": "ada", "items": [{"sku": "lamp", "quantity": 2, "price": 40.0}]}
+
+
+@contextmanager
+def models_in_a_thread() -> Iterator[ModelServer]:
+    """The model server, while the test itself waits for answers."""
+    ready, done = threading.Event(), threading.Event()
+    found: list[ModelServer] = []
+
+    async def serve() -> None:
+        async with model_server() as models:
+            found.append(models)
+            ready.set()
+            while not done.is_set():
+                await asyncio.sleep(0.01)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    assert ready.wait(10)
+    try:
+        yield found[0]
+    finally:
+        done.set()
+        thread.join()
+
+
+class World:
+    """A server with the samples, and all that they call."""
+
+    def __init__(self, served: Served, stores: Shop, models: ModelServer) -> None:
+        self.served = served
+        self.shop = stores
+        self.models = models
+
+    def start(self, key: str, value: dict[str, Any]) -> int:
+        number: int = self.served.rest("POST", f"/workflows/{key}/execute", {"input": value})["execution_id"]
+        return number
+
+    def ended(self, execution: int) -> dict[str, Any]:
+        return self._until(execution, lambda view: view["status"] in ("completed", "failed", "cancelled"))
+
+    def waiting(self, execution: int) -> dict[str, Any]:
+        return self._until(execution, lambda view: view["status"] == "waiting")
+
+    def _until(self, execution: int, holds: Any) -> dict[str, Any]:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            view: dict[str, Any] = self.served.rest("GET", f"/executions/{execution}")
+            if holds(view):
+                return view
+            assert time.monotonic() < deadline, view
+            time.sleep(0.05)
+
+    def statuses(self, execution: int) -> dict[str, str]:
+        return {step["key"]: step["status"] for step in self.served.rest("GET", f"/executions/{execution}/steps")}
+
+    def approve(self, execution: int, task: str, **words: Any) -> Any:
+        return self.served.rest("POST", f"/executions/{execution}/tasks/{task}/approve", words)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with shop() as stores, models_in_a_thread() as models:
+        connection = {"kind": "llm", "base_url": models.base_url, "api_key": "sk-local"}
+        settings = {"WORKFLOWS_DIR": str(ROOT / "workflows"), "CONNECTIONS": json.dumps({"models": connection})}
+        with serving(tmp_path_factory.mktemp("samples"), **settings) as served:
+            yield World(served, stores, models)
+
+
+@pytest.fixture(autouse=True)
+def nothing_asked(world: World) -> None:
+    world.shop.asked.clear()
+
+
+def test_each_file_is_registered_under_its_own_name(world: World) -> None:
+    keys = {workflow["key"] for workflow in world.served.rest("GET", "/workflows/?limit=100")}
+    assert keys == {path.stem for path in (ROOT / "workflows").iterdir()}
+    assert world.served.rest("GET", "/health")["checks"]["workflows"] == "ok"
+
+
+def test_a_small_order_needs_nobody_and_a_busy_bank_is_asked_again(world: World) -> None:
+    execution = world.start("order-processing", {**ORDER, "shop": world.shop.url})
+    assert world.ended(execution)["status"] == "completed"
+    assert world.statuses(execution)["manager"] == "skipped"
+    assert world.shop.did("payment refused") == world.shop.did("payments") == [{"order": "A-1", "amount": 80.0}]
+    assert len(world.shop.did("parcels")) == 1
+
+
+def test_a_large_order_waits_for_a_manager_who_answers_over_grpc(world: World) -> None:
+    large = {**ORDER, "items": [{"sku": "table", "quantity": 3, "price": 900.0}], "shop": world.shop.url}
+    execution = world.start("order-processing", large)
+    world.waiting(execution)
+    assert not world.shop.did("payments")
+    decision = pb.DecideApprovalRequest(execution_id=execution, task="manager", decision="approved", by="eve")
+    world.served.stub.DecideApproval(decision, timeout=30)
+    assert world.ended(execution)["status"] == "completed"
+    assert len(world.shop.did("payments")) == 1
+
+
+def test_an_order_that_is_rejected_is_never_paid(world: World) -> None:
+    large = {**ORDER, "items": [{"sku": "table", "quantity": 3, "price": 900.0}], "shop": world.shop.url}
+    execution = world.start("order-processing", large)
+    world.waiting(execution)
+    done = world.served.cli("reject", str(execution), "manager", "--by", "eve", "--comment", "too much")
+    assert done.code == 0, done.err
+    view = world.ended(execution)
+    assert (view["status"], view["error"]["type"]) == ("failed", "rejected")
+    assert not world.shop.did("payments")
+
+
+@pytest.mark.parametrize(
+    ("amount", "asked", "ends"),
+    [
+        (80, [], {"pay": "completed", "explain": "skipped", "manager": "skipped", "director": "skipped"}),
+        (800, ["manager"], {"pay": "completed", "explain": "skipped", "director": "skipped"}),
+        (8_000, ["manager", "director"], {"pay": "completed", "explain": "skipped", "director": "completed"}),
+    ],
+)
+def test_an_expense_is_paid_when_all_who_must_have_agreed(
+    world: World, amount: int, asked: list[str], ends: dict[str, str]
+) -> None:
+    people = {"employee": "ada", "manager": "anna", "director": "dora"}
+    execution = world.start("expense-approval", {**people, "amount": amount, "reason": "a trip"})
+    for who in asked:
+        deadline = time.monotonic() + PATIENCE
+        while world.statuses(execution)[who] != "waiting":
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        world.approve(execution, who, by=people[who])
+    assert world.ended(execution)["status"] == "completed"
+    assert world.statuses(execution).items() >= ends.items()
+
+
+def test_an_expense_that_the_manager_rejects_is_explained(world: World) -> None:
+    people = {"employee": "ada", "manager": "anna", "director": "dora"}
+    execution = world.start("expense-approval", {**people, "amount": 300, "reason": "a hat"})
+    world.waiting(execution)
+    decision = {"by": "anna", "comment": "not a work tool"}
+    world.served.rest("POST", f"/executions/{execution}/tasks/manager/reject", decision)
+    assert world.ended(execution)["status"] == "completed"
+    assert world.statuses(execution) == {
+        "size": "completed",
+        "manager": "completed",
+        "director": "skipped",
+        "pay": "skipped",
+        "explain": "completed",
+    }
+
+
+def test_a_file_of_sales_is_added_up_in_three_ways(world: World) -> None:
+    execution = world.start("data-pipeline", {"source": f"{world.shop.url}/sales.csv"})
+    view = world.ended(execution)
+    assert view["status"] == "completed", view
+    report = view["output"]["report"]
+    assert report["rows"] + report["broken"] == SALES
+    assert report["broken"] == SALES // 500
+    assert set(report["regions"]) == set(REGIONS)
+    assert len(report["months"]) == 12
+    assert report["best"]["name"] in PRODUCTS
+    assert sum(report["regions"].values()) == pytest.approx(sum(report["months"].values()))
+
+
+def test_an_invoice_goes_through_its_steps(world: World) -> None:
+    invoice = {"id": "I-7", "supplier": "Lamps Ltd", "shop": world.shop.url}
+    small = world.start("invoice-approval", {**invoice, "amount": 120})
+    assert world.ended(small)["status"] == "completed"
+    large = world.start("invoice-approval", {**invoice, "amount": 1_200})
+    world.waiting(large)
+    world.approve(large, "approve", by="anna", data={"cost_center": 12})
+    assert world.ended(large)["status"] == "completed"
+    assert [body["amount"] for body in world.shop.did("payments")] == [120, 1_200]
+    assert len(world.shop.did("archive")) == 2
+    bad = world.ended(world.start("invoice-approval", {**invoice, "amount": 0}))
+    assert (bad["status"], bad["error"]["type"]) == ("failed", "bad_invoice")
+
+
+def test_a_letter_is_sorted_by_a_model_and_doubts_go_to_a_person(world: World) -> None:
+    letter = {"from": "ada", "subject": "It is dark", "text": "My lamp does not burn."}
+    world.models.reply = '{"category": "technical", "urgent": true, "confidence": 0.9}'
+    sure = world.start("support-triage", letter)
+    assert world.ended(sure)["status"] == "completed"
+    ends = world.statuses(sure)
+    assert (ends["check"], ends["engineers"], ends["accounting"]) == ("skipped", "completed", "skipped")
+    world.models.reply = '{"category": "billing", "urgent": false, "confidence": 0.4}'
+    unsure = world.start("support-triage", letter)
+    world.waiting(unsure)
+    world.approve(unsure, "check", by="sam")
+    assert world.ended(unsure)["status"] == "completed"
+    assert world.statuses(unsure)["accounting"] == "completed"
