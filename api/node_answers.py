@@ -35,6 +35,7 @@ class TrialAnswer(msgspec.Struct, frozen=True):
     seconds: float | None
     until: Time | None
     signal: str | None
+    reason: str | None
     elapsed: float
 
 

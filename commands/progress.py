@@ -43,7 +43,7 @@ class Row:
         self.name: str = task["name"] or task["key"]
         self.status: str = task["status"]
         self.attempt: int = task["attempt"]
-        self.note: str = task["error"]["message"] if task["error"] else ""
+        self.note: str = task["error"]["message"] if task["error"] else task.get("reason") or ""
         self.started = _epoch(task["started_at"])
         self.ended = _epoch(task["completed_at"])
 
@@ -54,6 +54,8 @@ class Row:
             self.attempt, self.started, self.ended, self.note = data.get("attempt", 1), at, None, ""
         elif event["type"] == "TaskFailed":
             self.note = data["error"]["message"]
+        elif event["type"] in ("TaskAwaiting", "TaskCompleted"):
+            self.note = data.get("reason") or ""
         if self.status in ENDED:
             self.ended = at
 

@@ -16,7 +16,7 @@ from engine.errors import Fault, Invalid, TaskError
 from engine.expressions.templates import compile_template
 from engine.expressions.tree import pointer_of
 from engine.keeper import Keeper
-from engine.model import AwaitSignal, Completed, Failed, Failure, Lost, Outcome, Record, Result, Sleep, TaskCall
+from engine.model import Ask, AwaitSignal, Completed, Failed, Failure, Lost, Outcome, Record, Result, Sleep, TaskCall
 from engine.outcomes import portable
 from engine.rendering import compile_config
 from engine.secrets import names_in, shown
@@ -46,7 +46,7 @@ class TrialScope(Record, frozen=True):
 class Trial(Record, frozen=True, omit_defaults=False):
     """What came of it. `config` is what the node got; `elapsed` is in seconds.
 
-    `sleeping` and `waiting` say what the engine would do next: see `seconds`, `until` (epoch) and `signal`.
+    `sleeping` and `waiting` say what the engine would do next: see `seconds`, `until` (epoch), `signal` and `reason`.
     """
 
     status: Literal["completed", "failed", "sleeping", "waiting"]
@@ -59,6 +59,7 @@ class Trial(Record, frozen=True, omit_defaults=False):
     seconds: float | None = None
     until: float | None = None
     signal: str | None = None
+    reason: str | None = None
 
 
 class Trials:
@@ -150,6 +151,8 @@ def _trial(config: dict[str, Any], result: Result, elapsed: float) -> Trial:
             return Trial("completed", config, elapsed, output, label)
         case Sleep(seconds=seconds, until=until, output=output):
             return Trial("sleeping", config, elapsed, output, seconds=seconds, until=until)
+        case AwaitSignal(timeout=timeout, ask=Ask(reason=reason)):
+            return Trial("waiting", config, elapsed, seconds=timeout, reason=reason)
         case AwaitSignal(name=name, timeout=timeout):
             return Trial("waiting", config, elapsed, seconds=timeout, signal=name)
         case Failed(error=error, retryable=retryable):

@@ -19,7 +19,8 @@ EXPECT = f"""
 CREATE FUNCTION millrace_expect(wanted bigint, touched bigint) RETURNS void LANGUAGE plpgsql AS $body$
 BEGIN
   IF wanted <> touched THEN
-    RAISE EXCEPTION '% of % executions are not ours', wanted - touched, wanted USING ERRCODE = '{NOT_OURS}';
+    RAISE EXCEPTION '% of % rows are not ours, or not open any more',
+      wanted - touched, wanted USING ERRCODE = '{NOT_OURS}';
   END IF;
 END $body$
 """

@@ -67,6 +67,9 @@ async def test_each_outcome_has_its_status(rest: Rest) -> None:
     assert (await trial(rest, "delay", config={"ms": 1500}))["seconds"] == 1.5
     until = (await trial(rest, "delay", config={"until": "2026-11-21T00:00:00Z"}))["until"]
     assert until.startswith("2026-11-21T00:00:00")
+    asks = await trial(rest, "approval", config={"approvers": ["anna"], "timeout": 60})
+    assert (asks["status"], asks["seconds"], asks["signal"]) == ("waiting", 60, None)
+    assert asks["reason"] == "waits for approval by anna"
     failed = await trial(rest, "fail", config={"message": "no stock", "errorType": "stock"})
     assert (failed["status"], failed["error"]["type"], failed["retryable"]) == ("failed", "stock", False)
     late = await trial(rest, "noop", config={"duration": 30}, timeout=0.1)

@@ -26,7 +26,8 @@ EXPECT = """
 CREATE FUNCTION millrace_expect(wanted bigint, touched bigint) RETURNS void LANGUAGE plpgsql AS $body$
 BEGIN
   IF wanted <> touched THEN
-    RAISE EXCEPTION '% of % executions are not ours', wanted - touched, wanted USING ERRCODE = 'MR002';
+    RAISE EXCEPTION '% of % rows are not ours, or not open any more',
+      wanted - touched, wanted USING ERRCODE = 'MR002';
   END IF;
 END $body$
 """

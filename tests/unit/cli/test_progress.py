@@ -50,6 +50,7 @@ def test_every_event_of_the_engine_has_a_status() -> None:
         ([event("TaskStarted", task="a", attempt=2)], "attempt 2"),
         ([event("TaskStarted", task="a"), event("TaskFailed", task="a", error={"message": "no"})], "✘ a  failed"),
         ([event("TaskSleeping", task="a")], "waiting"),
+        ([event("TaskAwaiting", task="a", reason="waits for approval by anna")], "waits for approval by anna"),
         ([event("TaskSkipped", task="a")], "↷ a  skipped"),
         ([event("TaskCancelled", task="a")], "■ a  cancelled"),
         ([event("ExecutionCompleted")], "execution 7  completed"),
