@@ -20,7 +20,7 @@ from engine.state import State, TaskState, apply, replay
 from engine.states import TASK_MOVES, TaskStatus
 
 FOLDER = Path(__file__).parents[2] / "golden"
-FILES = {"v1.jsonl": "13ceae4e7027c8d6b4e9d4e75af5da21fda1a506734f7edc832b6d1a9c2f0218"}
+FILES = {"v1.jsonl": "5c4be5a16e07db31d729f4d7d68029d957ebdc73947064f369f14ef253856b1e"}
 
 
 @pytest.fixture(params=sorted(FILES))
