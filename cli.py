@@ -118,6 +118,7 @@ def add_task(  # noqa: PLR0913, PLR0917
     resources: Annotated[str | None, typer.Option(metavar="JSON", help='For Ray, such as {"num_cpus": 2}.')] = None,
     concurrency_key: Annotated[str | None, typer.Option(help="A template; equal keys share the limit.")] = None,
     concurrency_limit: Annotated[int | None, typer.Option(help="Tasks with the same key that run at once.")] = None,
+    compensate: Annotated[str | None, typer.Option(metavar="JSON|@FILE", help="What undoes it: type, config …")] = None,
     key: Key = None,
     description: Description = None,
     as_json: Json = False,
@@ -143,6 +144,7 @@ def add_task(  # noqa: PLR0913, PLR0917
         "resources": _json("--resources", resources),
         "concurrency_key": concurrency_key,
         "concurrency_limit": concurrency_limit,
+        "compensate": _json("--compensate", compensate),
     }
     workflows.add_task(workflow, task, as_json)
 

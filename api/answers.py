@@ -12,7 +12,17 @@ from engine.authoring import Report, Written
 from engine.clock import rfc3339
 from engine.errors import Fault
 from engine.events import StoredEvent
-from engine.model import DraftTask, ExecutionRow, ExecutionView, Failure, Resources, RetryPolicy, TaskRun, Workflow
+from engine.model import (
+    Compensation,
+    DraftTask,
+    ExecutionRow,
+    ExecutionView,
+    Failure,
+    Resources,
+    RetryPolicy,
+    TaskRun,
+    Workflow,
+)
 from engine.ports import VersionRow
 from engine.service import Health, Started
 from engine.states import ExecutionStatus, TaskStatus
@@ -51,6 +61,18 @@ class ResourcesAnswer(msgspec.Struct, frozen=True):
     memory: int | None
 
 
+class CompensationAnswer(msgspec.Struct, frozen=True):
+    """What undoes a task, once it has completed, when its execution fails or is cancelled."""
+
+    type: str
+    config: dict[str, Any]
+    retry: RetryAnswer
+    timeout: float | None
+    executor: str | None
+    heartbeat_timeout: float | None
+    resources: ResourcesAnswer
+
+
 class TaskAnswer(msgspec.Struct, frozen=True):
     """A task of a workflow's draft."""
 
@@ -73,6 +95,7 @@ class TaskAnswer(msgspec.Struct, frozen=True):
     resources: ResourcesAnswer
     concurrency_key: str | None
     concurrency_limit: int
+    compensate: CompensationAnswer | None
     created_at: Time
     updated_at: Time
 
@@ -139,7 +162,10 @@ class FailureAnswer(msgspec.Struct, frozen=True):
 
 
 class TaskRunAnswer(msgspec.Struct, frozen=True):
-    """One task inside an execution. `attempt` counts from 1; 0 before the first."""
+    """One task inside an execution. `attempt` counts from 1; 0 before the first.
+
+    `compensates` is set on the run that undoes a task: the key of that task.
+    """
 
     key: str
     name: str
@@ -157,6 +183,7 @@ class TaskRunAnswer(msgspec.Struct, frozen=True):
     started_at: Time | None
     completed_at: Time | None
     due_at: Time | None
+    compensates: str | None
 
 
 class ExecutionAnswer(msgspec.Struct, frozen=True):
@@ -217,7 +244,9 @@ class EventPage(msgspec.Struct, frozen=True):
 
 
 class CancelAnswer(msgspec.Struct, frozen=True):
-    """`cancelled` is recorded; `cancel_requested` waits for its owner to record it."""
+    """`cancelled` is recorded; `compensating`: recorded, and what was done is being undone; `cancel_requested` waits
+    for its owner to record it.
+    """
 
     execution_id: int
     status: str
@@ -372,6 +401,7 @@ def _task(row: DraftTask) -> TaskAnswer:
         resources=_resources(row.resources),
         concurrency_key=row.concurrency_key,
         concurrency_limit=row.concurrency_limit,
+        compensate=_compensation(row.compensate),
         created_at=_time(row.created_at),
         updated_at=_time(row.updated_at),
     )
@@ -392,6 +422,20 @@ def _resources(needs: Resources) -> ResourcesAnswer:
     return ResourcesAnswer(needs.num_cpus, needs.num_gpus, needs.memory)
 
 
+def _compensation(undo: Compensation | None) -> CompensationAnswer | None:
+    if undo is None:
+        return None
+    return CompensationAnswer(
+        undo.type,
+        undo.config,
+        _retry(undo.retry),
+        undo.timeout,
+        undo.executor,
+        undo.heartbeat_timeout,
+        _resources(undo.resources),
+    )
+
+
 def _task_run(run: TaskRun) -> TaskRunAnswer:
     return TaskRunAnswer(
         key=run.key,
@@ -410,6 +454,7 @@ def _task_run(run: TaskRun) -> TaskRunAnswer:
         started_at=rfc3339(run.started_at),
         completed_at=rfc3339(run.ended_at),
         due_at=rfc3339(run.due_at),
+        compensates=run.compensates,
     )
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from engine import limits
-from engine.model import DEFAULT_NAMESPACE, Resources, RetryPolicy
+from engine.model import DEFAULT_NAMESPACE, Compensation, Resources, RetryPolicy
 from engine.ports import NewTask, NewWorkflow
 
 
@@ -180,6 +180,35 @@ class WorkflowChanges(Strict):
         return self.model_dump(exclude_unset=True)
 
 
+class CompensationBody(Strict):
+    """What undoes the task, once it has completed, when its execution fails or is cancelled."""
+
+    type: Annotated[str, Field(min_length=1, max_length=limits.NAME, description="What it does.")]
+    config: Parameters = {}
+    retry: RetryBody = RetryBody()
+    timeout: Timeout | None = None
+    executor: ExecutorName | None = None
+    heartbeat_timeout: HeartbeatTimeout | None = None
+    resources: ResourcesBody = ResourcesBody()
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"type": "http_request", "config": {"method": "DELETE", "url": "{{charge.output.body.url}}"}}]
+        }
+    )
+
+    def compensation(self) -> Compensation:
+        return Compensation(
+            self.type,
+            self.config,
+            self.retry.policy(),
+            self.timeout,
+            self.executor,
+            self.heartbeat_timeout,
+            self.resources.needs(),
+        )
+
+
 class TaskBody(Strict):
     """A task to be added."""
 
@@ -200,6 +229,7 @@ class TaskBody(Strict):
     resources: ResourcesBody = ResourcesBody()
     concurrency_key: ConcurrencyKey | None = None
     concurrency_limit: Concurrency = 1
+    compensate: CompensationBody | None = None
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -234,11 +264,12 @@ class TaskBody(Strict):
             resources=self.resources.needs(),
             concurrency_key=self.concurrency_key,
             concurrency_limit=self.concurrency_limit,
+            compensate=None if self.compensate is None else self.compensate.compensation(),
         )
 
 
 class TaskChanges(Strict):
-    """The fields to change; the others stay. `retry` is replaced as a whole."""
+    """The fields to change; the others stay. `retry` and `compensate` are replaced as a whole."""
 
     name: Name = _given()
     description: Description | None = _given()
@@ -257,6 +288,7 @@ class TaskChanges(Strict):
     resources: ResourcesBody = _given()
     concurrency_key: ConcurrencyKey | None = _given()
     concurrency_limit: Concurrency = _given()
+    compensate: CompensationBody | None = _given()
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"order": 2, "retry": {"max_attempts": 3}}]})
 
@@ -266,6 +298,8 @@ class TaskChanges(Strict):
             given["retry"] = self.retry.policy()
         if "resources" in given:
             given["resources"] = self.resources.needs()
+        if given.get("compensate") is not None:
+            given["compensate"] = given["compensate"].compensation()
         if "depends_on" in given:
             given["depends_on"] = tuple(self.depends_on)
         return given

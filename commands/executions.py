@@ -43,6 +43,8 @@ def cancel(execution_id: int, reason: str | None, as_json: bool) -> None:
         say_json(plain(answer))
     elif answer.status == "cancelled":
         say(f"execution {execution_id} cancelled")
+    elif answer.status == "compensating":
+        say(f"execution {execution_id} is cancelled; what was done is being undone first")
     else:
         say(f"execution {execution_id}: the cancel is requested and will be recorded by its engine")
 

@@ -14,6 +14,7 @@ COLOURS = {
     "running": "cyan",
     "scheduled": "blue",
     "retrying": "yellow",
+    "compensating": "yellow",
     "waiting": "yellow",
     "skipped": "bright_black",
     "pending": "bright_black",

@@ -23,6 +23,7 @@ STATUSES = {
     "TaskSkipped": "skipped",
     "TaskCancelled": "cancelled",
     "ExecutionStarted": "running",
+    "CompensationStarted": "compensating",
     "ExecutionCompleted": "completed",
     "ExecutionFailed": "failed",
     "ExecutionCancelled": "cancelled",
@@ -35,8 +36,13 @@ AROUND = 5
 Event = dict[str, Any]
 
 
+COMPENSATION = "~compensate"
+"""How the key of what undoes a task ends; it is none of the tasks that were there at first."""
+_NEW = {"name": "", "status": "pending", "attempt": 0, "error": None, "started_at": None, "completed_at": None}
+
+
 class Row:
-    """One task."""
+    """One task, or what undoes one."""
 
     def __init__(self, task: dict[str, Any]) -> None:
         self.key: str = task["key"]
@@ -80,10 +86,13 @@ class Progress:
 
     def apply(self, event: Event) -> None:
         self._note = ""
-        row = self._rows.get(event["data"].get("task", ""))
+        key = event["data"].get("task", "")
+        row = self._rows.get(key)
+        if row is None and key.endswith(COMPENSATION):
+            row = self._rows[key] = Row({**_NEW, "key": key})
         if row is not None:
             row.apply(event)
-        elif event["type"].startswith("Execution"):
+        elif event["type"].startswith(("Execution", "Compensation")):
             self._apply_to_execution(event)
 
     def _apply_to_execution(self, event: Event) -> None:

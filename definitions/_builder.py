@@ -11,7 +11,7 @@ from engine import limits
 from engine.documents import pointer
 from engine.errors import Fault
 from engine.graph import END, ERROR_LABEL, HINTS, TASK_KEY, suggestion, task_content
-from engine.model import Edge, Graph, Presentation, Resources, RetryPolicy, Task, Workflow
+from engine.model import Compensation, Edge, Graph, Presentation, Resources, RetryPolicy, Task, Workflow
 from engine.ports import Definition, Head
 from engine.sources import decode_source
 
@@ -27,6 +27,7 @@ OPTIONS = (
     "resources",
     "concurrency_key",
     "concurrency_limit",
+    "compensate",
 )
 """What may be said of a task in every dialect, beside its type, its config and what it follows."""
 HEAD = ("name", "key", "unique_name", "description", "max_concurrency")
@@ -163,6 +164,31 @@ class Builder:
             self.value(spec, "resources", where, Resources, Resources()),
             self.value(spec, "concurrency_key", where, str | None, None),
             self.value(spec, "concurrency_limit", where, int, 1),
+            compensate=self._compensation(spec, where),
+        )
+
+    def _compensation(self, spec: Mapping[str, Any], where: str) -> Compensation | None:
+        if spec.get("compensate") is None:
+            return None
+        given = self.mapping(spec, "compensate", where)
+        where += "/compensate"
+        fields = Compensation.__struct_fields__
+        for name in given:
+            if name not in fields:
+                message = f"compensate has no field {name!r:.100}{self.hint(name, fields)}"
+                self.fault(f"{message}; what its type needs is config", where + pointer(name), "unknown_field")
+        kind = self.value(given, "type", where, str, "")
+        if not kind and isinstance(given.get("type"), str | None):
+            self.fault("compensate needs a type: what undoes the task", f"{where}/type", "required")
+            kind = "noop"
+        return Compensation(
+            kind,
+            self.mapping(given, "config", where),
+            self._retry(given, where),
+            self.seconds(given, "timeout", where),
+            self.value(given, "executor", where, str | None, None),
+            self.seconds(given, "heartbeat_timeout", where),
+            self.value(given, "resources", where, Resources, Resources()),
         )
 
     def _name(self, spec: Mapping[str, Any], where: str) -> str:

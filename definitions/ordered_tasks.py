@@ -51,6 +51,7 @@ def _task(row: DraftTask, config: dict[str, Any]) -> Task:
         row.resources,
         row.concurrency_key,
         row.concurrency_limit,
+        compensate=row.compensate,
     )
 
 

@@ -95,10 +95,12 @@ class Authoring:
         """What can be saved and will fail when it is reached."""
         found = list(definition.warnings)
         for task in definition.graph.tasks:
-            if task.type == ACTION:
-                name = task.config.get("action")
-                message = f"there is no action {name!r:.100} yet; {task.key!r} fails when it is reached"
-                found.append(Fault(message, definition.pointers.get(task.key, ""), "unknown_action"))
+            where = definition.pointers.get(task.key, "")
+            for work, place in ((task, where), (task.compensate, f"{where}/compensate")):
+                if work is not None and work.type == ACTION:
+                    name = work.config.get("action")
+                    message = f"there is no action {name!r:.100} yet; {task.key!r} fails when it is reached"
+                    found.append(Fault(message, place, "unknown_action"))
         return found
 
     def _document(self, name: str) -> DocumentDialect:

@@ -118,20 +118,30 @@ class CancelRequested(Record, frozen=True):
     reason: str | None = None
 
 
+class CompensationStarted(Record, frozen=True):
+    """It will end with `error`, or (None) be cancelled: from here on only compensations run, and then it has ended.
+
+    They are tasks of their own, `<key>~compensate`.
+    """
+
+    error: Failure | None = None
+
+
 class ExecutionCompleted(Record, frozen=True):
     """Every task has ended."""
 
 
 class ExecutionFailed(Record, frozen=True):
-    """A task failed and nothing handled it."""
+    """A task failed and nothing handled it; the error tells of compensations that failed, too."""
 
     error: Failure
 
 
 class ExecutionCancelled(Record, frozen=True):
-    """Somebody cancelled it."""
+    """Somebody cancelled it; `error` tells of compensations that failed."""
 
     reason: str | None = None
+    error: Failure | None = None
 
 
 Event = (
@@ -148,6 +158,7 @@ Event = (
     | TaskCancelled
     | SignalReceived
     | CancelRequested
+    | CompensationStarted
     | ExecutionCompleted
     | ExecutionFailed
     | ExecutionCancelled

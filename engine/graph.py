@@ -14,11 +14,12 @@ import msgspec
 from msgspec import structs
 
 from engine import limits
+from engine.compensation import NAMES, CompensationConfig, address, compensation
 from engine.documents import canonical_json, pointer
 from engine.errors import Fault
 from engine.expressions.templates import Template, compile_condition, compile_template
 from engine.expressions.tree import Place, pointer_of
-from engine.model import Edge, Graph, Presentation, Record, Resources, RetryPolicy, Task
+from engine.model import Compensation, Edge, Graph, Presentation, Record, Resources, RetryPolicy, Task
 from engine.ports import Compiled, Definition
 from engine.rendering import ConfigTemplate, compile_config
 
@@ -45,9 +46,22 @@ class Vertex:
     """A task with all that planning and starting it needs, computed once.
 
     `labels` are those of its edges, the engine's own apart. `missing` are targets that do not exist, by label.
+    `compensates` is the key of the task that it undoes: then it is no task of the graph, and its index no task's.
     """
 
-    __slots__ = ("concurrency_key", "config", "index", "key", "labels", "limited", "missing", "out", "task", "when")
+    __slots__ = (
+        "compensates",
+        "concurrency_key",
+        "config",
+        "index",
+        "key",
+        "labels",
+        "limited",
+        "missing",
+        "out",
+        "task",
+        "when",
+    )
 
     def __init__(
         self,
@@ -58,15 +72,21 @@ class Vertex:
         elsewhere: Iterable[Edge] = (),
         *,
         bounded: bool,
+        compensates: str | None = None,
     ) -> None:
         self.index = index
+        self.compensates = compensates
         self.key = task.key
         self.task = task
         self.out = out
         self.missing = {edge.label: edge.target for edge in elsewhere if edge.target != END}
         labels = [*(label for label, _ in out), *(edge.label for edge in elsewhere)]
         self.labels = frozenset(label for label in labels if label is not None and label != ERROR_LABEL)
-        self.config: Template | ConfigTemplate = compile_config(task.config, conditions)[0]
+        self.config: Template | ConfigTemplate | CompensationConfig
+        if compensates is None:
+            self.config = compile_config(task.config, conditions)[0]
+        else:
+            self.config = CompensationConfig(compile_config(task.config, conditions, names=NAMES)[0])
         self.when: Template | None = None if task.when is True else compile_condition(task.when)[0]
         shared = task.concurrency_key
         self.concurrency_key: Template | None = None if shared is None else compile_template(shared)[0]
@@ -119,6 +139,11 @@ class CompiledGraph:
         )
         self.limited = any(vertex.limited for vertex in self.vertices)
         self.by_key = {vertex.key: vertex for vertex in self.vertices}
+        """Tasks, and compensations by their addresses."""
+        for task in graph.tasks:
+            if (undo := compensation(task)) is not None:
+                conditions = graph.conditions.get(undo.key, ())
+                self.by_key[undo.key] = Vertex(-1, undo, (), conditions, bounded=bounded, compensates=task.key)
         order = sorted(self.vertices, key=lambda v: places[v.index])
         self.presentation = presentation
         self.display_order = tuple(v.key for v in order)
@@ -141,16 +166,23 @@ def canonical(graph: Graph) -> bytes:
     return canonical_json(content)
 
 
-_TASK, _RETRY, _RESOURCES, _EDGE = Task(""), RetryPolicy(), Resources(), Edge("", "")
+_TASK, _RETRY, _RESOURCES, _EDGE, _UNDO = Task(""), RetryPolicy(), Resources(), Edge("", ""), Compensation("")
 
 
 def task_content(task: Task) -> dict[str, Any]:
     """The fields that are not the default."""
-    content = _content(task, _TASK)
+    content = _work_content(task, _TASK)
+    if task.compensate is not None:
+        content["compensate"] = _work_content(task.compensate, _UNDO)
+    return content
+
+
+def _work_content(record: Task | Compensation, default: Record) -> dict[str, Any]:
+    content = _content(record, default)
     if "retry" in content:
-        content["retry"] = _content(task.retry, _RETRY)
+        content["retry"] = _content(record.retry, _RETRY)
     if "resources" in content:
-        content["resources"] = _content(task.resources, _RESOURCES)
+        content["resources"] = _content(record.resources, _RESOURCES)
     return content
 
 
@@ -204,9 +236,13 @@ def check(definition: Definition, nodes: NodeTypes) -> list[Fault]:
     faults = [*definition.faults, *_check_keys(definition)]
     if len(faults) > len(definition.faults):
         return faults
+    undoing = {task.key: undo for task in graph.tasks if (undo := compensation(task)) is not None}
+    placed = _with_places(definition, undoing) if undoing else definition
     for task in graph.tasks:
         faults.extend(_check_task(task, definition, nodes))
-    references, bad = _check_templates(definition, nodes)
+    for undo in undoing.values():
+        faults.extend(_check_task(undo, placed, nodes))
+    references, bad = _check_templates(placed, nodes, undoing.values())
     faults.extend(bad)
     cycle = find_cycle(graph)
     if cycle:
@@ -214,8 +250,15 @@ def check(definition: Definition, nodes: NodeTypes) -> list[Fault]:
         shown = " -> ".join(cycle if len(cycle) <= 20 else [*cycle[:10], f"… {len(cycle) - 13} more …", *cycle[-3:]])
         faults.append(Fault(f"the tasks depend on each other in a cycle: {shown}", where, "cycle"))
     else:
-        faults.extend(_check_references(definition, references))
+        faults.extend(_check_references(definition, references, undoing))
     return faults
+
+
+def _with_places(definition: Definition, undoing: Mapping[str, Task]) -> Definition:
+    """Knows where the compensations stand."""
+    at = {undo.key: f"{definition.pointers.get(key, '')}/compensate" for key, undo in undoing.items()}
+    configs = {key: f"{where}/config" for key, where in at.items()}
+    return structs.replace(definition, pointers=definition.pointers | at, configs=definition.configs | configs)
 
 
 def _check_keys(definition: Definition) -> list[Fault]:
@@ -282,17 +325,20 @@ References = dict[str, dict[str, Place]]
 """By the key of a task: the tasks that its config and its `when` refer to, with their first places."""
 
 
-def _check_templates(definition: Definition, nodes: NodeTypes) -> tuple[References, list[Fault]]:
+def _check_templates(
+    definition: Definition, nodes: NodeTypes, undoing: Iterable[Task]
+) -> tuple[References, list[Fault]]:
     references: References = {}
     faults: list[Fault] = []
     parts = 0
-    for task in definition.graph.tasks:
+    named = [*((task, ()) for task in definition.graph.tasks), *((undo, NAMES) for undo in undoing)]
+    for task, names in named:
         where = definition.pointers.get(task.key, "")
         field = config_pointer(definition, task.key)
         mine: dict[str, Place] = {}
-        config, wrong = compile_config(task.config, nodes.conditions(task.type, task.config), field)
+        config, wrong = compile_config(task.config, nodes.conditions(task.type, task.config), field, names)
         if config.secrets:
-            faults += _check_secrets(compile_template(dict(nodes.public(task.type, task.config)), field)[0])
+            faults += _check_secrets(compile_template(dict(nodes.public(task.type, task.config)), field, names)[0])
         for template, bad in (
             (config, wrong),
             compile_condition(task.when, f"{where}/when"),
@@ -320,17 +366,19 @@ def _check_secrets(public: Template) -> list[Fault]:
     ]
 
 
-def _check_references(definition: Definition, references: References) -> list[Fault]:
-    ancestors = _ancestors(definition.graph)
+def _check_references(definition: Definition, references: References, undoing: Mapping[str, Task]) -> list[Fault]:
+    """A compensation sees what its task could see, and its output."""
+    known = _ancestors(definition.graph)
     place = {task.key: i for i, task in enumerate(definition.graph.tasks)}
+    known |= {undo.key: known[key] | 1 << place[key] for key, undo in undoing.items()}
     faults: list[Fault] = []
-    for task in definition.graph.tasks:
-        for key, place_of in references.get(task.key, {}).items():
+    for mine, ancestors in known.items():
+        for key, place_of in references.get(mine, {}).items():
             if key not in place:
                 hint = suggestion(key, place) if len(faults) < HINTS else ""
                 message = f"a template refers to the task {key!r}, which does not exist{hint}"
                 faults.append(Fault(message, pointer_of(place_of), "template_unknown_task"))
-            elif not ancestors[task.key] >> place[key] & 1:
+            elif not ancestors >> place[key] & 1:
                 message = f"a template refers to {key!r}, which need not have ended by then; add depends_on: [{key!r}]"
                 faults.append(Fault(message, pointer_of(place_of), "template_not_ancestor"))
     return faults
@@ -342,9 +390,15 @@ def stored(definition: Definition, nodes: NodeTypes) -> Definition:
     conditions = {}
     for task in definition.graph.tasks:
         kind, config = nodes.canonical(task.type, task.config)
-        tasks.append(structs.replace(task, type=kind, config=config))
+        undo = task.compensate
         if places := nodes.conditions(kind, config):
             conditions[task.key] = places
+        if undo is not None:
+            name, inner = nodes.canonical(undo.type, undo.config)
+            undo = structs.replace(undo, type=name, config=inner)
+            if places := nodes.conditions(name, inner):
+                conditions[address(task.key)] = places
+        tasks.append(structs.replace(task, type=kind, config=config, compensate=undo))
     graph = structs.replace(definition.graph, tasks=tuple(tasks), conditions=conditions)
     return structs.replace(definition, graph=graph)
 

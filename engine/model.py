@@ -43,6 +43,18 @@ class Resources(Record, frozen=True):
     memory: Annotated[int, msgspec.Meta(ge=1, le=2**50)] | None = None
 
 
+class Compensation(Record, frozen=True):
+    """What undoes a completed task when its execution fails or is cancelled: a node of `type`, run as a task is."""
+
+    type: str
+    config: dict[str, Any] = {}
+    retry: RetryPolicy = RetryPolicy()
+    timeout: float | None = None
+    executor: str | None = None
+    heartbeat_timeout: float | None = None
+    resources: Resources = Resources()
+
+
 class Task(Record, frozen=True):
     """A vertex of the graph. `on_error` is `fail`, `continue`, or the key of the task that takes over.
 
@@ -62,6 +74,7 @@ class Task(Record, frozen=True):
     resources: Resources = Resources()
     concurrency_key: str | None = None
     concurrency_limit: int = 1
+    compensate: Compensation | None = None
 
 
 class Edge(Record, frozen=True):
@@ -118,6 +131,7 @@ class DraftTask(Record, frozen=True, omit_defaults=False):
     resources: Resources
     concurrency_key: str | None
     concurrency_limit: int
+    compensate: Compensation | None
     created_at: float
     updated_at: float
 
@@ -203,6 +217,8 @@ class TaskRun(Record, frozen=True, omit_defaults=False):
     ended_at: float | None
     due_at: float | None
     executor: str | None
+    compensates: str | None = None
+    """The key of the task that it undoes; its own is that one's address, `engine.compensation`."""
 
 
 class ExecutionView(Record, frozen=True, omit_defaults=False):

@@ -9,11 +9,12 @@ import random
 from typing import NamedTuple
 
 from engine import events as ev
+from engine.compensation import address, broken
 from engine.errors import TaskError
 from engine.graph import Vertex
 from engine.model import Failure, RetryPolicy
 from engine.state import State
-from engine.states import is_terminal
+from engine.states import ExecutionStatus, is_terminal
 
 
 class Decision(NamedTuple):
@@ -31,10 +32,8 @@ def plan(state: State) -> Decision:
     """The next decision. Empty (`NOTHING`) when the execution waits for something from outside, or has ended."""
     if is_terminal(state.status):
         return NOTHING
-    if state.cancelling:
-        return _stop(state, ev.ExecutionCancelled(state.cancel_reason))
-    if state.failed is not None:
-        return _stop(state, ev.ExecutionFailed(state.failed))
+    if state.cancelling or state.failed is not None:
+        return _stop(state)
     if state.ready:
         return _decide(state)
     if state.ended == len(state.graph.vertices) and state.seq:
@@ -69,8 +68,34 @@ def _ask(state: State, vertex: Vertex, settle: list[ev.Event], start: list[Verte
         settle.append(ev.TaskSkipped(vertex.key, "when"))
 
 
-def _stop(state: State, end: ev.Event) -> Decision:
-    return Decision([ev.TaskCancelled(key) for key in state.active], [], end)
+def _stop(state: State) -> Decision:
+    """What is open is cancelled first; then compensations run one at a time, those of the last completed task first."""
+    if state.status is ExecutionStatus.COMPENSATING:
+        return _compensate(state)
+    settle: list[ev.Event] = [ev.TaskCancelled(key) for key in state.active]
+    if not state.undo:
+        return Decision(settle, [], _end(state))
+    settle.append(ev.CompensationStarted(None if state.cancelling else state.failed))
+    return Decision(settle, [], None)
+
+
+def _compensate(state: State) -> Decision:
+    if state.active:
+        return NOTHING
+    for key in reversed(state.undo):
+        return Decision([], [state.graph.by_key[address(key)]], None)
+    return Decision([], [], _end(state))
+
+
+def _end(state: State) -> ev.Event:
+    """The end as it was decided, and which compensations failed."""
+    failed = state.failed
+    left = broken(state.tasks) if state.status is ExecutionStatus.COMPENSATING else None
+    if state.cancelling or failed is None:
+        return ev.ExecutionCancelled(state.cancel_reason, left)
+    if left is None:
+        return ev.ExecutionFailed(failed)
+    return ev.ExecutionFailed(Failure(failed.type, f"{failed.message}; {left.message}", failed.task))
 
 
 def next_retry(policy: RetryPolicy, failures: int, error: Failure, retryable: bool, chance: float) -> float | None:

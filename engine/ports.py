@@ -13,6 +13,7 @@ from engine import limits
 from engine.errors import Fault
 from engine.events import EventRecord, StoredEvent
 from engine.model import (
+    Compensation,
     ExecutionRow,
     Graph,
     Presentation,
@@ -27,8 +28,10 @@ from engine.secrets import SecretStore
 from engine.states import ExecutionStatus, SlotStage
 from engine.waits import NewWait, WaitLapse, WaitStore
 
-WHOLE_HISTORY = limits.HISTORY + 4 * limits.TASKS
-"""Events that an execution can have at the most: its limit, and the end of each task in the step that passes it."""
+WHOLE_HISTORY = limits.HISTORY + 20 * limits.TASKS
+"""Events that an execution can have at the most: its limit, the end of each task in the step that passes it, and the
+compensation of each with as many losses as it may have.
+"""
 
 # --- what crosses the store port ------------------------------------------------------------------
 
@@ -211,6 +214,7 @@ class NewTask(Record, frozen=True):
     resources: Resources = Resources()
     concurrency_key: str | None = None
     concurrency_limit: int = 1
+    compensate: Compensation | None = None
 
 
 class Compiled(Record, frozen=True):

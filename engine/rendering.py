@@ -1,6 +1,6 @@
 """A config whose conditions are evaluated while it is rendered: a node gets true or false, not a rule."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from engine.documents import pointer
@@ -35,19 +35,22 @@ class ConfigTemplate:
 
 
 def compile_config(
-    config: Mapping[str, Any], conditions: Iterable[str], where: str = ""
+    config: Mapping[str, Any], conditions: Iterable[str], where: str = "", names: Collection[str] = ()
 ) -> tuple[Template | ConfigTemplate, list[Fault]]:
-    """`conditions` are pointers into `config`. Faults carry pointers below `where`."""
+    """`conditions` are pointers into `config`. Faults carry pointers below `where`.
+
+    `names` are roots of its own, as in `compile_template`.
+    """
     rest: Any = dict(config)
     compiled: list[tuple[Steps, Template]] = []
     faults: list[Fault] = []
     for place in conditions:
         steps = steps_of(config, place)
-        template, wrong = compile_condition(_at(config, steps), where + pointer(*steps))
+        template, wrong = compile_condition(_at(config, steps), where + pointer(*steps), names)
         rest = replaced(rest, steps, None)
         compiled.append((steps, template))
         faults += wrong
-    template, wrong = compile_template(rest, where)
+    template, wrong = compile_template(rest, where, names)
     return ConfigTemplate(template, compiled) if compiled else template, [*wrong, *faults]
 
 

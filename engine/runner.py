@@ -228,7 +228,7 @@ class Run:
     def _fail(self, key: str, error: Failure, retryable: bool, elapsed: float) -> None:
         policy = self.state.graph.by_key[key].task.retry
         failures = self.state.tasks[key].failures + 1
-        retry_in = next_retry(policy, failures, error, retryable, chance())
+        retry_in = next_retry(policy, failures, error, retryable and not self._is_full(), chance())
         self._say(ev.TaskFailed(key, storable(error, key), retry_in, measured(elapsed)))
 
     def _after_loss(self, key: str, reason: str) -> None:
@@ -243,10 +243,10 @@ class Run:
     def _take_signal(self, signal: Signal) -> None:
         self._next.consumed.append(signal.id)
         if signal.kind == "cancel":
-            if not self.state.cancelling:
+            if not (self.state.cancelling or self.state.status is ExecutionStatus.COMPENSATING):
                 self._say(ev.CancelRequested(msgspec.json.decode(signal.payload)))
             return
-        if signal.dedupe_key in self.state.heard:
+        if signal.dedupe_key in self.state.heard or self._is_full():
             return
         payload = msgspec.json.decode(signal.payload)
         self._say(ev.SignalReceived(signal.name, payload, signal.id, signal.dedupe_key))
@@ -298,7 +298,7 @@ class Run:
     # --- deciding ---
 
     def _decide(self) -> None:
-        if self.state.seq > limits.HISTORY and self.state.failed is None:
+        if self._is_full() and self.state.failed is None:
             message = f"the history has more than {limits.HISTORY} events"
             self.state.failed = Failure("history_limit", message)
         while True:
@@ -308,7 +308,9 @@ class Run:
                 if isinstance(event, ev.TaskCancelled) and event.task in self.state.asking:
                     self._next.lapses.append(WaitLapse(event.task, Lapse.CLOSED))
                 self._say(event)
-                if decision.end is None and self.state.stopping:
+                if isinstance(event, ev.TaskCancelled):
+                    self._stop(event.task)
+                elif self.state.stopping:
                     break
             for vertex in decision.start:
                 self._begin_attempt(vertex.key)
@@ -317,8 +319,20 @@ class Run:
             if not decision.settle and not decision.start:
                 return
 
+    def _is_full(self) -> bool:
+        """Whether its history is at its bound: it ends, and what still has to run is tried once."""
+        return self.state.seq > limits.HISTORY
+
+    def _stop(self, key: str) -> None:
+        """The task was cancelled: its attempt is told to stop, and what follows may have its slot."""
+        self.wanted.discard(key)
+        call = self.flying.pop(key, None)
+        if call is not None:
+            self._next.stop(call)
+            self._spare += 1
+
     def _begin_attempt(self, key: str) -> None:
-        if self.state.stopping or (self.tickets is not None and not self._is_admitted(key)):
+        if self.state.bars(key) or (self.tickets is not None and not self._is_admitted(key)):
             return
         if self._spare and not self._slots.closed and self._may_keep():
             self._spare -= 1
@@ -376,7 +390,7 @@ class Run:
         return True
 
     def _use_slot(self, key: str) -> None:
-        if self.state.tasks[key].status is TaskStatus.SCHEDULED and not self.state.stopping:
+        if self.state.tasks[key].status is TaskStatus.SCHEDULED and not self.state.bars(key):
             self._launch(self.state.graph.by_key[key])
         else:
             self._spare += 1
@@ -431,14 +445,13 @@ class Run:
     # --- the append ---
 
     def _finish(self, *, given: bool = False) -> Step:
-        stopped: Sequence[TaskCall] = ()
         park = AT_ONCE if given else None
         if is_terminal(self.state.status):
-            stopped = self.drop()
+            self.drop()
         elif not given and self._only_waits():
             for_slots = self.tickets is not None and bool(self.tickets.line)
             park = self._next.park(self.state, for_slots=for_slots)
-        return self._next.finish(self.state, self.tickets, park, stopped)
+        return self._next.finish(self.state, self.tickets, park)
 
     def _only_waits(self) -> bool:
         """Whether it needs no memory: nothing runs or waits for a slot, but of pools, and that for long."""

@@ -250,18 +250,24 @@ class WorkflowService:
         """The execution when it has ended, or after `seconds` (at most `limits.WAIT`)."""
         if not 0 <= seconds <= limits.WAIT:
             raise Invalid(f"wait is in seconds, between 0 and {limits.WAIT:g}", pointer="/wait")
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + seconds
+        deadline = asyncio.get_running_loop().time() + seconds
         with self._progress.await_end(execution_id) as news:
             if seconds and self._runs_here(execution_id):
                 await _wait(news, min(seconds, POLL))
-            while True:
-                news.clear()
-                view = await self._views.get(execution_id)
-                left = deadline - loop.time()
-                if is_terminal(view.status) or left <= 0:
-                    return view
-                await _wait(news, min(left, POLL))
+            return await self._until(execution_id, news, deadline, lambda view: is_terminal(view.status))
+
+    async def _until(
+        self, execution_id: int, news: asyncio.Event, deadline: float, reached: Callable[[ExecutionView], bool]
+    ) -> ExecutionView:
+        """The execution when `reached` holds of it, or when the loop's clock is at `deadline`."""
+        loop = asyncio.get_running_loop()
+        while True:
+            news.clear()
+            view = await self._views.get(execution_id)
+            left = deadline - loop.time()
+            if reached(view) or left <= 0:
+                return view
+            await _wait(news, min(left, POLL))
 
     def _runs_here(self, execution_id: int) -> bool:
         """Whether its end will be told in this process, so that looking for it before is of no use."""
@@ -315,16 +321,25 @@ class WorkflowService:
     # --- signals ---
 
     async def cancel_execution(self, execution_id: int, reason: str | None = None) -> ExecutionStatus | None:
-        """`cancelled` when it is recorded; None when it is asked for and not yet recorded. Raises `AlreadyEnded`."""
+        """`cancelled` or `compensating` when it is recorded; None when it is asked for and not yet recorded.
+
+        Raises `AlreadyEnded`, also when it has failed and only compensates.
+        """
         view = await self._views.get(execution_id)
         if is_terminal(view.status):
             raise AlreadyEnded(f"execution {execution_id} is {view.status}; nothing can change it any more")
-        await self._put(Signal(execution_id, "cancel", "cancel", msgspec.json.encode(reason), "cancel"))
-        view = await self.wait(execution_id, CANCEL_WAIT)
+        if view.status is not ExecutionStatus.COMPENSATING:
+            await self._put(Signal(execution_id, "cancel", "cancel", msgspec.json.encode(reason), "cancel"))
+            deadline = asyncio.get_running_loop().time() + CANCEL_WAIT
+            with self._progress.follow(execution_id) as news:
+                view = await self._until(execution_id, news, deadline, _has_stopped)
         if view.status is ExecutionStatus.CANCELLED:
             return view.status
-        if is_terminal(view.status):
-            raise AlreadyEnded(f"execution {execution_id} was {view.status} before the cancel was recorded")
+        if view.status is ExecutionStatus.COMPENSATING and view.cancel_requested:
+            return view.status
+        if _has_stopped(view):
+            status = "failed, and compensates," if view.status is ExecutionStatus.COMPENSATING else view.status
+            raise AlreadyEnded(f"execution {execution_id} was {status} before the cancel was recorded")
         return None
 
     async def signal_execution(
@@ -400,6 +415,11 @@ def _row_of(execution_id: int, start: NewExecution, at: float) -> ExecutionRow:
         start.root_id,
         start.rerun_of,
     )
+
+
+def _has_stopped(view: ExecutionView) -> bool:
+    """Whether its end is decided."""
+    return is_terminal(view.status) or view.status is ExecutionStatus.COMPENSATING
 
 
 def _answer(answer: "asyncio.Future[Committed]", result: Committed | MillraceError) -> None:

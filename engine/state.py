@@ -9,11 +9,18 @@ from heapq import heappop, heappush
 from typing import Any, assert_never
 
 from engine import events as ev
+from engine.compensation import is_compensation
 from engine.graph import ERROR_LABEL, CompiledGraph, Vertex
 from engine.model import Answer, Failure
 from engine.states import ExecutionStatus, TaskStatus
 
 _BUSY = (TaskStatus.SCHEDULED, TaskStatus.RUNNING)
+_CONCLUSIONS: dict[type[ev.Event], ExecutionStatus] = {
+    ev.ExecutionCompleted: ExecutionStatus.COMPLETED,
+    ev.ExecutionFailed: ExecutionStatus.FAILED,
+    ev.ExecutionCancelled: ExecutionStatus.CANCELLED,
+    ev.CompensationStarted: ExecutionStatus.COMPENSATING,
+}
 
 
 class TaskState:
@@ -81,6 +88,7 @@ class State:
         "status",
         "taken",
         "tasks",
+        "undo",
     )
 
     def __init__(self, execution_id: int, graph: CompiledGraph) -> None:
@@ -102,6 +110,8 @@ class State:
         self.busy = 0
         self.ended = 0
         self.ready: dict[int, None] = {}
+        self.undo: dict[str, None] = {}
+        """Completed tasks that have a compensation which has not begun, the last one last."""
         self.remaining = graph.indegree.copy()
         self.taken = bytearray(len(graph.vertices))
         self.mail: dict[str, deque[Any]] = {}
@@ -115,8 +125,12 @@ class State:
 
     @property
     def stopping(self) -> bool:
-        """Whether its end is decided, so that nothing may start any more."""
+        """Whether its end is decided, so that no task may start any more, compensations excepted."""
         return self.cancelling or self.failed is not None
+
+    def bars(self, key: str) -> bool:
+        """Whether its end is decided and keeps `key` from starting."""
+        return self.stopping and not is_compensation(key)
 
     def output(self) -> Any:
         """The outputs of the completed tasks that nothing follows, by key."""
@@ -160,13 +174,8 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901, PLR0912 — one
         case ev.ExecutionStarted():
             state.input = event.input
             state.ready = dict.fromkeys(state.graph.roots)
-        case ev.ExecutionCompleted():
-            state.status = ExecutionStatus.COMPLETED
-        case ev.ExecutionFailed():
-            state.status = ExecutionStatus.FAILED
-            state.error = state.failed = event.error
-        case ev.ExecutionCancelled():
-            state.status = ExecutionStatus.CANCELLED
+        case ev.ExecutionCompleted() | ev.ExecutionFailed() | ev.ExecutionCancelled() | ev.CompensationStarted():
+            _conclude(state, event)
         case _:
             assert_never(event)
 
@@ -243,12 +252,33 @@ def derived_status(state: State) -> ExecutionStatus:
     return ExecutionStatus.RUNNING if state.busy or not state.active else ExecutionStatus.WAITING
 
 
+def _conclude(
+    state: State, event: ev.ExecutionCompleted | ev.ExecutionFailed | ev.ExecutionCancelled | ev.CompensationStarted
+) -> None:
+    """Why it ends stays as it was, whatever compensations add to it."""
+    state.status = _CONCLUSIONS[event.__class__]
+    match event:
+        case ev.ExecutionFailed() | ev.CompensationStarted():
+            state.error = event.error
+            state.failed = state.failed or event.error
+        case ev.ExecutionCancelled():
+            state.error = event.error
+        case ev.ExecutionCompleted():
+            pass
+        case _:
+            assert_never(event)
+
+
 def _leave(state: State, key: str) -> TaskState:
     """Takes a task out of what its present status counts for."""
     task = state.tasks.get(key)
     if task is None:
         task = state.tasks[key] = TaskState()
-        state.ready.pop(state.graph.by_key[key].index, None)
+        vertex = state.graph.by_key[key]
+        if vertex.compensates is None:
+            state.ready.pop(vertex.index, None)
+        else:
+            state.undo.pop(vertex.compensates, None)
     elif task.status in _BUSY:
         state.busy -= 1
     else:
@@ -317,7 +347,10 @@ def _complete(state: State, event: ev.TaskCompleted) -> None:
     task.output = event.output
     task.label = event.label
     task.error = None
-    _settle(state, state.graph.by_key[event.task], event.label)
+    vertex = state.graph.by_key[event.task]
+    if vertex.task.compensate is not None:
+        state.undo[event.task] = None
+    _settle(state, vertex, event.label)
 
 
 def _fail(state: State, event: ev.TaskFailed) -> None:

@@ -2,7 +2,7 @@
 
 Nobody else compares status strings: ask `is_terminal`, `is_open`, or the tables below.
 
-Execution: `pending -> running <-> waiting -> completed | failed | cancelled`.
+Execution: `pending -> running <-> waiting -> completed | failed | cancelled`, the last two perhaps by `compensating`.
 Task run:  `pending -> scheduled -> running -> (retrying | waiting)* -> completed | failed | skipped | cancelled`.
 """
 
@@ -21,7 +21,10 @@ class ExecutionStatus(StrEnum):
     PAUSED = "paused"
     """Held by a person; nothing starts until it is resumed."""
     COMPENSATING = "compensating"
-    """It will fail or be cancelled; declared compensations run in reverse order."""
+    """It will fail or be cancelled; the compensations of what has completed run, one by one, in reverse order.
+
+    Entered when a task fails or a cancel is recorded and something is to be undone; left when all have ended.
+    """
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"

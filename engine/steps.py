@@ -1,7 +1,5 @@
 """What the next commit of one execution will say, and what follows from it once it is durable."""
 
-from collections.abc import Sequence
-
 import msgspec
 
 from engine import events as ev
@@ -35,7 +33,18 @@ class Step(msgspec.Struct):
 class NextStep:
     """A step in the making; its owner adds to it what it decides."""
 
-    __slots__ = ("_row_status", "_started", "asks", "calls", "consumed", "events", "lapses", "records", "start")
+    __slots__ = (
+        "_row_status",
+        "_started",
+        "_stopped",
+        "asks",
+        "calls",
+        "consumed",
+        "events",
+        "lapses",
+        "records",
+        "start",
+    )
 
     def __init__(self, row_status: ExecutionStatus | None) -> None:
         self._row_status = row_status
@@ -54,9 +63,17 @@ class NextStep:
         self.asks: list[NewWait] = []
         self.lapses: list[WaitLapse] = []
         """Waits that the world can see from now on, and those that end without an answer."""
+        self._stopped: list[TaskCall] = []
 
-    def finish(self, state: State, tickets: Tickets | None, park: Park | None, stopped: Sequence[TaskCall]) -> Step:
-        """The step; the next one begins empty. `stopped` are the calls that an end of the execution stops."""
+    def stop(self, call: TaskCall) -> None:
+        """The attempt stops once this is durable; one that was to begin then does not begin."""
+        unsent = [other for other in self.calls if other is not call]
+        if len(unsent) == len(self.calls):
+            self._stopped.append(call)
+        self.calls = unsent
+
+    def finish(self, state: State, tickets: Tickets | None, park: Park | None) -> Step:
+        """The step; the next one begins empty."""
         status = derived_status(state)
         ended = is_terminal(status)
         if ended:
@@ -77,9 +94,7 @@ class NextStep:
             tuple(self.asks),
             tuple(self.lapses),
         )
-        unsent = {id(call) for call in self.calls}
-        cancels = [call for call in stopped if id(call) not in unsent]
-        step = Step(append, self.events, [] if ended else self.calls, cancels, ended, park is not None)
+        step = Step(append, self.events, self.calls, self._stopped, ended, park is not None)
         self.start = None
         self._started = False
         self._row_status = status

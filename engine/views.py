@@ -5,10 +5,12 @@ Folded states are kept (least recently used), so that a status costs the events 
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any, assert_never
 
 import msgspec
 
+from engine.compensation import address, is_compensation
 from engine.errors import ExecutionNotFound, TaskError
 from engine.library import Entry, Library
 from engine.model import ExecutionRow, ExecutionView, TaskRun
@@ -143,11 +145,22 @@ def _view(folded: _Folded) -> ExecutionView:
         state.started_at,
         state.ended_at,
         state.seq,
-        tuple(_task_run(folded, key) for key in folded.entry.graph.display_order),
+        (*(_task_run(folded, key) for key in folded.entry.graph.display_order), *_compensations(folded)),
         row.labels,
         row.rerun_of,
         state.cancelling,
     )
+
+
+def _compensations(folded: _Folded) -> list[TaskRun]:
+    """Those that have begun, then those that will, in their order; none while nothing is undone."""
+    state = folded.state
+    if not state.stopping:
+        return []
+    keys = [*filter(is_compensation, state.tasks)]
+    if not is_terminal(state.status):
+        keys += map(address, reversed(state.undo))
+    return [_task_run(folded, key) for key in keys]
 
 
 def _task_run(folded: _Folded, key: str) -> TaskRun:
@@ -156,9 +169,10 @@ def _task_run(folded: _Folded, key: str) -> TaskRun:
     state = folded.state.tasks.get(key)
     unreached = state is None and is_terminal(folded.state.status)
     task = state or TaskState()
+    undone = vertex.compensates
     return TaskRun(
         key,
-        graph.presentation.names.get(key, key),
+        _name(graph.presentation.names, key, undone),
         vertex.task.type,
         TaskStatus.SKIPPED if unreached else task.status,
         "",
@@ -173,7 +187,12 @@ def _task_run(folded: _Folded, key: str) -> TaskRun:
         task.ended_at,
         task.due,
         vertex.task.executor,
+        undone,
     )
+
+
+def _name(names: Mapping[str, str], key: str, undone: str | None) -> str:
+    return names.get(key, key) if undone is None else f"{names.get(undone, undone)} (compensation)"
 
 
 def _input(state: State, key: str) -> Any:

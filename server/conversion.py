@@ -207,7 +207,7 @@ _TIMES = (
     ("completed_at", "ended_at"),
     ("due_at", "due_at"),
 )
-_WORDS = ("iteration", "label", "reason", "executor")
+_WORDS = ("iteration", "label", "reason", "executor", "compensates")
 
 
 def _task(run: TaskRun, payloads: bool) -> pb.TaskStatus:

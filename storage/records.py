@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Row
 
-from engine.model import DraftTask, ExecutionRow, Resources, RetryPolicy, Workflow, WorkflowVersion
+from engine.model import Compensation, DraftTask, ExecutionRow, Resources, RetryPolicy, Workflow, WorkflowVersion
 from engine.ports import NewTask
 from engine.states import ExecutionStatus
 
@@ -18,6 +18,7 @@ _labels = msgspec.json.Decoder(dict[str, str]).decode
 _any = msgspec.json.Decoder().decode
 
 _resources = msgspec.json.Decoder(Resources).decode
+_undo = msgspec.json.Decoder(Compensation | None).decode
 
 RELAY = "events"
 """The relay's row."""
@@ -30,6 +31,7 @@ _JSON_COLUMNS = {
     "when": "condition",
     "retry": "retry",
     "resources": "resources",
+    "compensate": "compensate",
 }
 
 
@@ -71,12 +73,14 @@ TASK_COLUMNS = (
     "resources",
     "concurrency_key",
     "concurrency_limit",
+    "compensate",
     "created_at",
     "updated_at",
 )
 """In the order of the fields of `DraftTask`."""
 _JSON = slice(TASK_COLUMNS.index("parameters"), TASK_COLUMNS.index("timeout"))
 _RESOURCES = TASK_COLUMNS.index("resources")
+_COMPENSATE = TASK_COLUMNS.index("compensate")
 
 
 def task_record(row: Sequence[Any]) -> DraftTask:
@@ -85,6 +89,7 @@ def task_record(row: Sequence[Any]) -> DraftTask:
     parameters, depends_on, condition, retry = (bytes(data) for data in values[_JSON])
     values[_JSON] = _any(parameters), _keys(depends_on), _any(condition), _policy(retry)
     values[_RESOURCES] = _needs(bytes(values[_RESOURCES]))
+    values[_COMPENSATE] = _undo(bytes(values[_COMPENSATE]))
     return DraftTask(*values)
 
 

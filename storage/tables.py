@@ -120,6 +120,7 @@ class TaskTable(Base, table=True):
     resources: bytes = _column(LargeBinary)
     concurrency_key: str | None = _column(Text, null=True)
     concurrency_limit: int = _column(Integer)
+    compensate: bytes = _column(LargeBinary)
     created_at: float = _column(Instant)
     updated_at: float = _column(Instant)
 

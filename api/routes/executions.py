@@ -216,13 +216,14 @@ async def list_events(
     operation_id="cancel_execution",
     summary="Cancel an execution",
     responses=answer(200, "Cancelled: recorded.", CancelAnswer)
-    | answer(202, "Asked for; its owner will record it.", CancelAnswer)
+    | answer(202, "Asked for; its owner will record it. Or recorded, and what was done is being undone.", CancelAnswer)
     | refusals(404, 409, 413, 415),
 )
 async def cancel_execution(execution_id: ExecutionId, service: Service, body: CancelBody | None = None) -> Response:
-    """From the record on no task starts. 409 if it has ended."""
+    """From the record on no task starts, compensations excepted. 409 if it has ended, or has failed and compensates."""
     status = await service.cancel_execution(execution_id, body.reason if body else None)
-    return Json(answers.cancelled(execution_id, status), 202 if status is None else 200)
+    ended = status is not None and is_terminal(status)
+    return Json(answers.cancelled(execution_id, status), 200 if ended else 202)
 
 
 @router.post(

@@ -102,7 +102,7 @@ class WorkflowStatusResponse(_message.Message):
     def __init__(self, execution_id: _Optional[int] = ..., workflow_id: _Optional[int] = ..., status: _Optional[str] = ..., started_at: _Optional[str] = ..., completed_at: _Optional[str] = ..., output: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., error: _Optional[_Union[Failure, _Mapping]] = ..., tasks: _Optional[_Iterable[_Union[TaskStatus, _Mapping]]] = ..., output_json: _Optional[str] = ..., workflow_version: _Optional[int] = ..., created_at: _Optional[str] = ..., last_seq: _Optional[int] = ..., input_json: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., cancel_requested: _Optional[bool] = ..., rerun_of: _Optional[int] = ...) -> None: ...
 
 class TaskStatus(_message.Message):
-    __slots__ = ("key", "name", "type", "status", "attempt", "iteration", "started_at", "completed_at", "due_at", "output_json", "error", "label", "reason", "executor", "input_json", "scheduled_at")
+    __slots__ = ("key", "name", "type", "status", "attempt", "iteration", "started_at", "completed_at", "due_at", "output_json", "error", "label", "reason", "executor", "input_json", "scheduled_at", "compensates")
     KEY_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
@@ -119,6 +119,7 @@ class TaskStatus(_message.Message):
     EXECUTOR_FIELD_NUMBER: _ClassVar[int]
     INPUT_JSON_FIELD_NUMBER: _ClassVar[int]
     SCHEDULED_AT_FIELD_NUMBER: _ClassVar[int]
+    COMPENSATES_FIELD_NUMBER: _ClassVar[int]
     key: str
     name: str
     type: str
@@ -135,7 +136,8 @@ class TaskStatus(_message.Message):
     executor: str
     input_json: str
     scheduled_at: str
-    def __init__(self, key: _Optional[str] = ..., name: _Optional[str] = ..., type: _Optional[str] = ..., status: _Optional[str] = ..., attempt: _Optional[int] = ..., iteration: _Optional[str] = ..., started_at: _Optional[str] = ..., completed_at: _Optional[str] = ..., due_at: _Optional[str] = ..., output_json: _Optional[str] = ..., error: _Optional[_Union[Failure, _Mapping]] = ..., label: _Optional[str] = ..., reason: _Optional[str] = ..., executor: _Optional[str] = ..., input_json: _Optional[str] = ..., scheduled_at: _Optional[str] = ...) -> None: ...
+    compensates: str
+    def __init__(self, key: _Optional[str] = ..., name: _Optional[str] = ..., type: _Optional[str] = ..., status: _Optional[str] = ..., attempt: _Optional[int] = ..., iteration: _Optional[str] = ..., started_at: _Optional[str] = ..., completed_at: _Optional[str] = ..., due_at: _Optional[str] = ..., output_json: _Optional[str] = ..., error: _Optional[_Union[Failure, _Mapping]] = ..., label: _Optional[str] = ..., reason: _Optional[str] = ..., executor: _Optional[str] = ..., input_json: _Optional[str] = ..., scheduled_at: _Optional[str] = ..., compensates: _Optional[str] = ...) -> None: ...
 
 class Failure(_message.Message):
     __slots__ = ("type", "message", "task")

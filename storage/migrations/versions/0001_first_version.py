@@ -276,6 +276,7 @@ def upgrade() -> None:
         sa.Column("resources", sa.LargeBinary(), nullable=False),
         sa.Column("concurrency_key", sa.Text(), nullable=True),
         sa.Column("concurrency_limit", sa.Integer(), nullable=False),
+        sa.Column("compensate", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", Instant(), nullable=False),
         sa.Column("updated_at", Instant(), nullable=False),
         sa.ForeignKeyConstraint(["workflow_id"], ["workflow.id"], name=op.f("fk_task_workflow_id_workflow")),

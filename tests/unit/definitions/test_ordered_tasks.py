@@ -33,6 +33,7 @@ def row(number: int, key: str, order: int = 0, kind: str = "sync", **fields: Any
         "resources": Resources(),
         "concurrency_key": None,
         "concurrency_limit": 1,
+        "compensate": None,
         "created_at": 0.0,
         "updated_at": 0.0,
     }
