@@ -3,7 +3,7 @@
 import random
 
 from engine.graph import END, ERROR_LABEL
-from engine.model import Edge, Graph, RetryPolicy, Task
+from engine.model import Compensation, Edge, Graph, RetryPolicy, Task
 
 LABELS = (None, None, None, "yes", "no")
 """Of edges; outcomes choose among these too."""
@@ -46,7 +46,25 @@ def _on_error(rnd: random.Random, later: list[str]) -> str:
 
 
 def _task(rnd: random.Random, key: str, on_error: str, before: list[str]) -> Task:
-    retry = RetryPolicy(
+    return Task(
+        key,
+        config=_config(rnd, before),
+        when=_when(rnd, before),
+        retry=_retry(rnd),
+        on_error=on_error,
+        compensate=_compensation(rnd, key, before) if rnd.random() < 0.4 else None,
+    )
+
+
+def _compensation(rnd: random.Random, key: str, before: list[str]) -> Compensation:
+    config = _config(rnd, [*before, key])
+    if rnd.random() < 0.4:
+        config["why"] = _template(rnd.choice(("error.type", "error.message", "error.task")))
+    return Compensation("noop", config, _retry(rnd))
+
+
+def _retry(rnd: random.Random) -> RetryPolicy:
+    return RetryPolicy(
         max_attempts=rnd.choice((1, 1, 2, 4)),
         initial_interval=rnd.choice((0.0, 0.5, 3.0)),
         backoff_coefficient=rnd.choice((1.0, 2.0)),
@@ -54,7 +72,6 @@ def _task(rnd: random.Random, key: str, on_error: str, before: list[str]) -> Tas
         jitter=rnd.choice((0.0, 0.5)),
         non_retryable=("fatal",),
     )
-    return Task(key, config=_config(rnd, before), when=_when(rnd, before), retry=retry, on_error=on_error)
 
 
 def _when(rnd: random.Random, before: list[str]) -> bool | str:

@@ -119,16 +119,15 @@ class Journal:
                 assert isinstance(given, Sleep | AwaitSignal)
             case ev.TaskCancelled(task=key):
                 assert key in verdict.cancels
-            case ev.ExecutionCompleted() | ev.ExecutionFailed() | ev.ExecutionCancelled():
-                assert event == verdict.end
+            case ev.CancelRequested():
+                assert not before.compensating()
+            case ev.CompensationStarted() | ev.ExecutionCompleted() | ev.ExecutionFailed() | ev.ExecutionCancelled():
+                assert event in (verdict.undoing, verdict.end)
                 assert not verdict.cancels
             case ev.SignalReceived(dedupe_key=str() as key):
                 assert not any(isinstance(e, ev.SignalReceived) and e.dedupe_key == key for e in self.events)
-            case ev.TaskLost(task=key, suspect=suspect):
-                assert before.status(key) is T.RUNNING
-                told = self.expected.pop(key) if key in self.expected else None
-                assert self.given_up if told is None else isinstance(told, Lost)
-                assert suspect == (isinstance(told, Lost) and told.suspect)
+            case ev.TaskLost():
+                self._check_lost(event, before)
             case ev.TakenOver(lost=lost):
                 assert lost
                 assert all(before.status(key) is T.RUNNING and key not in self.attached for key in lost)
@@ -137,6 +136,8 @@ class Journal:
 
     def _check_start(self, event: ev.Event, key: str, before: History, verdict: Verdict, now: float) -> None:
         assert verdict.end is None, f"{event} after {verdict.end} was decided"
+        assert verdict.undoing is None, f"{event} after {verdict.undoing} was decided"
+        assert (key in before.undone) == before.compensating()
         match before.status(key):
             case T.PENDING:
                 assert key in verdict.starts, "a task started before its join was decided"
@@ -148,7 +149,7 @@ class Journal:
                 assert status is T.SCHEDULED
         if isinstance(event, ev.TaskStarted):
             assert event.attempt == before.attempts(key) + 1
-            assert before.render(before.tasks[key].config) is not MISSING
+            assert before.render(before.work(key).config) is not MISSING
 
     def _check_completed(self, event: ev.TaskCompleted, before: History, now: float) -> None:
         key, name = event.task, before.waits_for(event.task)
@@ -178,7 +179,7 @@ class Journal:
                     return
                 assert isinstance(given, Failed)
                 assert event.error == Failure(given.error.type, given.error.message, key)
-                policy = before.tasks[key].retry
+                policy = before.work(key).retry
                 bounds = retry_bounds(policy, before.failures(key) + 1, given.error, given.retryable)
                 assert (event.retry_in is None) == (bounds is None)
                 assert bounds is None or bounds[0] <= (event.retry_in or 0) <= bounds[1]
@@ -191,8 +192,14 @@ class Journal:
                 assert before.losses(key) == MOST_LOSSES
             case status:
                 assert status is T.SCHEDULED or key in verdict.starts
-                assert before.render(before.tasks[key].config) is MISSING
+                assert before.render(before.work(key).config) is MISSING
         assert event.retry_in is None
+
+    def _check_lost(self, event: ev.TaskLost, before: History) -> None:
+        assert before.status(event.task) is T.RUNNING
+        told = self.expected.pop(event.task) if event.task in self.expected else None
+        assert self.given_up if told is None else isinstance(told, Lost)
+        assert event.suspect == (isinstance(told, Lost) and told.suspect)
 
     def _check_wait_failed(self, event: ev.TaskFailed, before: History, now: float) -> None:
         """In vain, or because what it ends with leads nowhere."""
@@ -226,7 +233,7 @@ class Journal:
 
     def _check_park(self, park: Park, at: float) -> None:
         history = History(self.graph, self.events)
-        dues = [due for due in (history.due(key, self.times) for key in history.tasks) if due is not None]
+        dues = [due for due in (history.due(key, self.times) for key in history.keys) if due is not None]
         given = [at + park.wake_in] if park.wake_in is not None else []
         given += [park.wake_at] if park.wake_at is not None else []
         if self.given_up:
@@ -238,17 +245,18 @@ class Journal:
 
     def _check_calls(self, step: Step) -> None:
         """A call for each attempt that begins here, and for no other."""
+        cancelled = {e.task for e in step.events if isinstance(e, ev.TaskCancelled)}
         started = [(e.task, e.attempt) for e in step.events if isinstance(e, ev.TaskStarted)]
         assert step.ended == self.ended
-        assert [(call.task, call.attempt) for call in step.calls] == ([] if step.ended else started)
+        assert [(call.task, call.attempt) for call in step.calls] == [s for s in started if s[0] not in cancelled]
         for call in step.calls:
             self.check_call(call)
-        assert not step.cancels or step.ended
+        assert {call.task for call in step.cancels} <= cancelled
 
     def check_call(self, call: TaskCall) -> None:
         """A call is what the journal says of it, whoever asks and when."""
         history = History(self.graph, self.events)
-        assert call.config == history.render(history.tasks[call.task].config)
+        assert call.config == history.render(history.work(call.task).config)
         assert call.attempt == history.attempts(call.task)
         assert call.alone == (history.losses(call.task) >= SUSPECT)
         assert call.idempotency_key == f"{self.id}/{call.task}/"
@@ -258,17 +266,26 @@ class Journal:
         history = History(self.graph, self.events)
         assert history.verdict() == NOTHING
         assert decided(self.state) == NOTHING
-        statuses = [history.status(key) for key in history.tasks]
+        statuses = [history.status(key) for key in history.keys]
         busy = any(s in (T.SCHEDULED, T.RUNNING) for s in statuses)
         assert step.parked == (not self.ended and (self.given_up or not busy))
-        assert all(history.losses(key) < MOST_LOSSES or history.status(key) in _ENDED for key in history.tasks)
-        if not self.ended:
+        assert all(history.losses(key) < MOST_LOSSES or history.status(key) in _ENDED for key in history.keys)
+        if self.ended:
+            self._check_undone(history)
+        else:
             assert not any(history.mail(name) for name in self.awaited()), "a task waits for a signal that has come"
+
+    def _check_undone(self, history: History) -> None:
+        """What had completed was undone once, the last first; if the whole has completed, nothing was."""
+        began = dict.fromkeys(filter(history.undone.get, (getattr(e, "task", "") for e in self.events)))
+        assert [*began] == ([] if self.status is ExecutionStatus.COMPLETED else history.to_undo())
+        assert all(history.status(key) in (T.COMPLETED, T.FAILED) for key in began)
+        self.counts["undone"] += len(began)
 
     def awaited(self) -> set[str]:
         """The names of the signals that tasks wait for."""
         history = History(self.graph, self.events)
-        return {name for name in map(history.waits_for, history.tasks) if name}
+        return {name for name in map(history.waits_for, history.keys) if name}
 
     def _check_served(self, run: Run) -> None:
         dues = [task.due for task in run.state.tasks.values() if task.due is not None]
@@ -286,6 +303,7 @@ def decided(state: State) -> Verdict:
     """The planner's decision in the twin's words."""
     decision = plan(state)
     skips, faults, cancels = set(), set(), set()
+    undoing = None
     for event in decision.settle:
         match event:
             case ev.TaskSkipped(task=key, reason=reason):
@@ -294,12 +312,15 @@ def decided(state: State) -> Verdict:
                 faults.add(key)
             case ev.TaskCancelled(task=key):
                 cancels.add(key)
+            case ev.CompensationStarted():
+                undoing = event
             case _:
                 raise AssertionError(event)
     starts = [vertex.key for vertex in decision.start]
-    assert len(starts) + len(skips) + len(faults) + len(cancels) == len(decision.start) + len(decision.settle)
+    settled = len(skips) + len(faults) + len(cancels) + (undoing is not None)
+    assert (len(starts), settled) == (len(decision.start), len(decision.settle))
     assert len(set(starts)) == len(starts)
-    return Verdict(frozenset(starts), frozenset(skips), frozenset(faults), frozenset(cancels), decision.end)
+    return Verdict(frozenset(starts), frozenset(skips), frozenset(faults), frozenset(cancels), decision.end, undoing)
 
 
 def fields(state: State, *, all_times: bool = False) -> dict[str, Any]:

@@ -53,10 +53,11 @@ TASK_MOVES_NOW = """
 rendered again)."""
 EXECUTION_MOVES_NOW = """
     pending -> running completed failed cancelled
-    running -> waiting completed failed cancelled
-    waiting -> running completed failed cancelled
+    running -> waiting compensating completed failed cancelled
+    waiting -> running compensating completed failed cancelled
+    compensating -> failed cancelled
 """
-"""By commit. Not among them: pending -> waiting (the first commit only starts), pausing and compensation."""
+"""By commit. Not among them: pending -> waiting (the first commit only starts) and pausing."""
 
 
 def _moves(kind: str, table: str) -> list[Move]:
@@ -303,6 +304,8 @@ class World:
             return
         run, step, journal = self.runs[number], self.steps.pop(number), self.journals[number]
         journal.commit(run, step, self._tick())
+        self._outlive(step.cancels)
+        self.calls = [call for call in self.calls if call not in step.cancels]
         if step.ended or step.parked:
             self._forget(run)
         else:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from engine import events as ev
-from engine.model import Failure, Graph, RetryPolicy
+from engine.model import Compensation, Failure, Graph, RetryPolicy, Task
 from engine.states import TaskStatus as T
 
 MISSING = object()
@@ -29,13 +29,17 @@ _STATUS: dict[type[ev.Event], T] = {
 
 
 class Verdict(NamedTuple):
-    """What must follow now: tasks that may start, tasks to settle (with the reason), tasks to cancel, the end."""
+    """What must follow now: tasks that may start, tasks to settle (with the reason), tasks to cancel, the end.
+
+    `undoing` says that compensations begin before the end.
+    """
 
     starts: frozenset[str]
     skips: frozenset[tuple[str, str]]
     faults: frozenset[str]
     cancels: frozenset[str]
     end: ev.Event | None
+    undoing: ev.CompensationStarted | None = None
 
 
 NOTHING = Verdict(frozenset(), frozenset(), frozenset(), frozenset(), None)
@@ -48,11 +52,20 @@ class History:
         self.graph = graph
         self.events = events
         self.tasks = {task.key: task for task in graph.tasks}
-        self._own: dict[str, list[ev.Event]] = {key: [] for key in self.tasks}
+        self.undone = {f"{task.key}~compensate": task.key for task in graph.tasks if task.compensate is not None}
+        """What each compensation undoes."""
+        self.keys = [*self.tasks, *self.undone]
+        self._own: dict[str, list[ev.Event]] = {key: [] for key in self.keys}
         for event in events:
             for key in getattr(event, "lost", None) or (getattr(event, "task", None),):
                 if key is not None:
                     self._own[key].append(event)
+
+    def work(self, key: str) -> Task | Compensation:
+        """What is run under `key`."""
+        work = self.tasks[self.undone[key]].compensate if key in self.undone else self.tasks[key]
+        assert work is not None
+        return work
 
     def own(self, key: str) -> list[ev.Event]:
         """The events of one task; a take-over that lost it is one of them."""
@@ -87,7 +100,7 @@ class History:
         came = [e.payload for e in self.events if isinstance(e, ev.SignalReceived) and e.name == name]
         taken = sum(
             isinstance(mine[place - 1], ev.TaskAwaiting) and mine[place - 1].name == name  # type: ignore[union-attr]
-            for mine in map(self.own, self.tasks)
+            for mine in map(self.own, self.keys)
             for place in range(1, len(mine))
             if isinstance(mine[place], ev.TaskCompleted)
         )
@@ -113,16 +126,51 @@ class History:
         if not self.events or isinstance(self.events[-1], ev.TERMINAL_EVENTS):
             return NOTHING
         statuses = {key: self.status(key) for key in self.tasks}
-        still_open = frozenset(key for key, status in statuses.items() if status in _OPEN)
-        for event in self.events:
-            if isinstance(event, ev.CancelRequested):
-                return NOTHING._replace(cancels=still_open, end=ev.ExecutionCancelled(event.reason))
-        fatal = self.fatal()
-        if fatal is not None:
-            return NOTHING._replace(cancels=still_open, end=ev.ExecutionFailed(fatal))
+        why = self.why()
+        if why is not None:
+            still_open = frozenset(key for key, status in statuses.items() if status in _OPEN)
+            return self._undo(why) if self.compensating() else self._stop(why, still_open)
         if all(status in _DONE for status in statuses.values()):
             return NOTHING._replace(end=ev.ExecutionCompleted())
         return self._joins(statuses)
+
+    def why(self) -> ev.CancelRequested | Failure | None:
+        """Why it must end, if it must."""
+        cancels = [event for event in self.events if isinstance(event, ev.CancelRequested)]
+        return cancels[0] if cancels else self.fatal()
+
+    def compensating(self) -> bool:
+        return any(isinstance(event, ev.CompensationStarted) for event in self.events)
+
+    def to_undo(self) -> list[str]:
+        """Every compensation that is due in this execution, in its order."""
+        done = [e.task for e in self.events if isinstance(e, ev.TaskCompleted) and e.task in self.undone.values()]
+        return [f"{key}~compensate" for key in reversed(done)]
+
+    def _stop(self, why: ev.CancelRequested | Failure, still_open: frozenset[str]) -> Verdict:
+        verdict = NOTHING._replace(cancels=still_open)
+        if self.to_undo():
+            return verdict._replace(undoing=ev.CompensationStarted(why if isinstance(why, Failure) else None))
+        return verdict._replace(end=self._end(why, ""))
+
+    def _undo(self, why: ev.CancelRequested | Failure) -> Verdict:
+        statuses = {key: self.status(key) for key in self.to_undo()}
+        if any(status in _OPEN for status in statuses.values()):
+            return NOTHING
+        for key, status in statuses.items():
+            if status is T.PENDING:
+                return NOTHING._replace(starts=frozenset((key,)))
+        bad = [key for key, status in statuses.items() if status is T.FAILED]
+        names = [repr(self.undone[key]) for key in bad]
+        more = f" and {len(names) - 5} more" if names[5:] else ""
+        plural = "s" if names[1:] else ""
+        text = f"the compensation{plural} of {', '.join(names[:5])}{more} failed" if names else ""
+        return NOTHING._replace(end=self._end(why, text, self.undone[bad[0]] if bad else None))
+
+    def _end(self, why: ev.CancelRequested | Failure, left: str, task: str | None = None) -> ev.Event:
+        if isinstance(why, Failure):
+            return ev.ExecutionFailed(Failure(why.type, f"{why.message}; {left}" if left else why.message, why.task))
+        return ev.ExecutionCancelled(why.reason, Failure("compensation_failed", left, task) if left else None)
 
     def fatal(self) -> Failure | None:
         """The first failure that nothing handles."""
@@ -130,6 +178,7 @@ class History:
             if (
                 isinstance(event, ev.TaskFailed)
                 and event.retry_in is None
+                and event.task in self.tasks
                 and self.tasks[event.task].on_error == "fail"
             ):
                 return Failure(event.error.type, event.error.message, event.task)
@@ -203,6 +252,12 @@ class History:
             started = self.events[0]
             assert isinstance(started, ev.ExecutionStarted)
             value = started.input
+        elif root == "error":
+            why = self.why()
+            if isinstance(why, Failure):
+                value = {"type": why.type, "message": why.message, "task": why.task}
+            else:
+                value = {"type": "cancelled", "message": "the execution was cancelled", "task": None}
         else:
             key, _, *rest = rest
             done = [e for e in self.own(key) if isinstance(e, ev.TaskCompleted)]

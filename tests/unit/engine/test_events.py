@@ -31,6 +31,7 @@ FIELDS: dict[Any, st.SearchStrategy[Any]] = {
     Any: ANY,
     Failure: st.builds(Failure, TEXT, TEXT, st.none() | TEXT),
     Answer | None: st.none() | st.builds(Answer, ANY, st.none() | TEXT, st.none() | st.builds(Failure, TEXT, TEXT)),
+    Failure | None: st.none() | st.builds(Failure, TEXT, TEXT, st.none() | TEXT),
     tuple[str, ...]: st.lists(TEXT, max_size=3).map(tuple),
 }
 TYPES: list[type[ev.Event]] = list(ev.Event.__args__)
@@ -52,7 +53,7 @@ def test_an_event_comes_back(kind: type[ev.Event], data: st.DataObject) -> None:
 
 
 def test_the_vocabulary_is_closed() -> None:
-    assert len({kind.__name__ for kind in TYPES}) == len(TYPES) == 16
+    assert len({kind.__name__ for kind in TYPES}) == len(TYPES) == 17
     assert set(ev.TERMINAL_EVENTS) <= set(TYPES)
 
 
@@ -73,7 +74,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "TaskSkipped": {"reason": "not_taken"},
     "SignalReceived": {"payload": None, "signal_id": 0, "dedupe_key": None},
     "CancelRequested": {"reason": None},
-    "ExecutionCancelled": {"reason": None},
+    "CompensationStarted": {"error": None},
+    "ExecutionCancelled": {"reason": None, "error": None},
 }
 """What a field means that was left out when it was stored; to change one is to change every history."""
 

@@ -20,7 +20,7 @@ from engine.state import State, TaskState, apply, replay
 from engine.states import TASK_MOVES, TaskStatus
 
 FOLDER = Path(__file__).parents[2] / "golden"
-FILES = {"v1.jsonl": "5c4be5a16e07db31d729f4d7d68029d957ebdc73947064f369f14ef253856b1e"}
+FILES = {"v1.jsonl": "eec971a6c26d52ce63bf63b4019a2c608736ea12b71c6d61dbe77c3d80ff167e"}
 
 
 @pytest.fixture(params=sorted(FILES))

@@ -30,7 +30,7 @@ def test_every_move_of_today_occurs() -> None:
     counts = run_model(20_261_120, 9_000)
     assert rare_moves(counts, 1) == []
     assert counts["ended"] > 500
-    assert len(MOVES_NOW) == len(set(MOVES_NOW)) == 31
+    assert len(MOVES_NOW) == len(set(MOVES_NOW)) == 35
 
 
 # --- sabotage: with a guard removed, the model fails ---
@@ -147,6 +147,43 @@ def follows_no_answer(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(runner, "answered", lambda vertex, key, answer: ev.TaskCompleted(key, answer.output))
 
 
+def undoes_forwards(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(planner, "reversed", iter, raising=False)
+
+
+def undoes_twice(patch: pytest.MonkeyPatch) -> None:
+    leave = state._leave
+
+    def keeps(s: State, key: str) -> Any:
+        undo = dict(s.undo)
+        task = leave(s, key)
+        s.undo = undo
+        return task
+
+    patch.setattr(state, "_leave", keeps)
+
+
+def undoes_beside_what_runs(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(runner.Run, "_stop", lambda self, key: None)
+
+
+def forgets_to_undo(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(planner, "_stop", lambda s: planner.Decision([], [], planner._end(s)))
+
+
+def ends_before_all_is_undone(patch: pytest.MonkeyPatch) -> None:
+    compensate = planner._compensate
+    end = planner._end
+    patch.setattr(planner, "_compensate", lambda s: compensate(s) if s.active else planner.Decision([], [], end(s)))
+
+
+def is_cancelled_while_it_undoes(patch: pytest.MonkeyPatch) -> None:
+    class Never:
+        COMPENSATING = "never"
+
+    patch.setattr(runner, "ExecutionStatus", Never)
+
+
 SABOTAGE: list[Callable[[pytest.MonkeyPatch], None]] = [
     starts_while_stopping,
     forgets_a_label,
@@ -164,6 +201,12 @@ SABOTAGE: list[Callable[[pytest.MonkeyPatch], None]] = [
     keeps_what_it_did_not_write,
     closes_no_wait,
     follows_no_answer,
+    undoes_forwards,
+    undoes_twice,
+    undoes_beside_what_runs,
+    forgets_to_undo,
+    ends_before_all_is_undone,
+    is_cancelled_while_it_undoes,
 ]
 
 
