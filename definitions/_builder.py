@@ -168,9 +168,9 @@ class Builder:
         )
 
     def _compensation(self, spec: Mapping[str, Any], where: str) -> Compensation | None:
-        if spec.get("compensate") is None:
+        given = self.value(spec, "compensate", where, dict, None)
+        if given is None:
             return None
-        given = self.mapping(spec, "compensate", where)
         where += "/compensate"
         fields = Compensation.__struct_fields__
         for name in given:

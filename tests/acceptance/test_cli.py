@@ -127,6 +127,21 @@ def test_an_execution_is_cancelled_and_signalled(served: Served) -> None:
     assert (done.code, done.err) == (1, "")
 
 
+def test_a_cancel_says_that_something_is_undone_first(served: Served) -> None:
+    workflow = str(served.workflow())
+    undo = '{"type": "delay", "config": {"duration_seconds": 3600}}'
+    assert answered(served.cli("add-task", workflow, "T", "--key", "t", "--compensate", undo, "--json"))["compensate"]
+    wait = ("--type", "delay", "--parameters", '{"duration_seconds": 3600}')
+    served.cli("add-task", workflow, "W", *wait)
+    execution = str(served.execute(int(workflow)).execution_id)
+    while served.rest("GET", f"/executions/{execution}")["status"] != "waiting":
+        time.sleep(0.02)
+    assert "is being undone first" in said(served.cli("cancel", execution))
+    shown = said(served.cli("status", execution))
+    assert ": compensating, cancel requested" in shown
+    assert "t~compensate" in shown
+
+
 def test_waiting_for_a_failure_or_in_vain_is_exit_code_1(served: Served) -> None:
     fails = str(served.workflow({"type": "set", "parameters": {"v": "{{input.nope}}"}}))
     done = served.cli("execute", fails, "--wait", "20")

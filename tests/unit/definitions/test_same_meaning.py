@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from definitions.ordered_tasks import dialect as ordered
 from engine.graph import END, ERROR_LABEL, canonical, compile_definition
-from engine.model import Edge, Graph, Presentation, Resources, RetryPolicy, Task
+from engine.model import Compensation, Edge, Graph, Presentation, Resources, RetryPolicy, Task
 from engine.ports import Head
 from engine.sources import Source
 from engine.yaml_documents import encode_yaml
@@ -81,7 +81,7 @@ def test_one_workflow_written_in_three_ways() -> None:
 
 
 def test_the_page_about_it_says_the_truth() -> None:
-    page = Path("docs/workflows.md").read_text()
+    page, _, _ = Path("docs/workflows.md").read_text().partition("## Compensations")
     shown = re.findall(r"```(?:json|yaml)\n(.*?)```", page, re.DOTALL)
     assert len(shown) == 3
     assert len({digest(text) for text in shown}) == 1
@@ -104,6 +104,20 @@ def test_ordered_tasks_too() -> None:
     listed = {"tasks": [{"id": "c", "depends_on": ["b"]}, {"id": "a", "type": "http_call", "config": {"url": "u"}}]}
     listed["tasks"].append({"id": "b", "depends_on": "a"})
     assert digest(listed) == report.digest
+
+
+def test_what_undoes_a_task_means_the_same_everywhere() -> None:
+    undo = {"type": "http_call", "config": {"url": "{{a.output.url}}"}, "retry": {"max_attempts": 2}, "timeout": "5s"}
+    task = {"type": "noop", "compensate": undo}
+    found = {
+        digest({"start_at": "a", "steps": {"a": {**task, "next": "end"}}}),
+        digest({"nodes": [{"id": "a", **task}], "edges": []}),
+        digest({"tasks": [{"id": "a", **task}]}),
+    }
+    compensate = Compensation("http_request", {"url": "{{a.output.url}}"}, RetryPolicy(2), 5.0)
+    rows = draft(row(1, "a", 1, type="noop", compensate=compensate))
+    assert found == {compile_definition(ordered.parse(rows)).digest}
+    assert digest({"tasks": [{"id": "a"}]}) not in found
 
 
 @pytest.mark.parametrize("change", ["name", "description", "version", "key"])
@@ -144,6 +158,18 @@ RETRIES = st.builds(
 )
 
 
+COMPENSATIONS = st.none() | st.builds(
+    Compensation,
+    st.sampled_from(["noop", "http_request"]),
+    CONFIGS,
+    RETRIES,
+    st.sampled_from([None, 1.5, 60.0]),
+    st.sampled_from([None, "rq"]),
+    st.sampled_from([None, 9.0]),
+    st.sampled_from([Resources(), Resources(2.0)]),
+)
+
+
 @st.composite
 def graphs(draw: st.DrawFn) -> Graph:
     """Without cycles: edges lead from earlier keys to later ones, to nothing, or to what does not exist."""
@@ -162,6 +188,7 @@ def graphs(draw: st.DrawFn) -> Graph:
                 draw(st.sampled_from([None, "rq"])),
                 draw(handlers),
                 resources=draw(st.sampled_from([Resources(), Resources(2.0)])),
+                compensate=draw(COMPENSATIONS),
             )
         )
     edges = {Edge(task.key, task.on_error, ERROR_LABEL) for task in tasks if task.on_error in keys}
