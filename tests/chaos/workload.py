@@ -14,6 +14,7 @@ from tests.chaos.report import Outcome
 EXECUTIONS = 20
 CANCELLED = 3
 SIGNALLED = 4
+UNDONE = ("first", "second")
 HELD = 60.0
 """Seconds of the timer that only a cancel ends."""
 
@@ -38,9 +39,14 @@ def mixed(ledger: str) -> list[dict[str, Any]]:
 
 
 def held(ledger: str) -> list[dict[str, Any]]:
-    """One that waits until it is cancelled; its last task must never run."""
+    """One that waits until it is cancelled: then what it did is undone, and its last task must never run."""
     wait = {"key": "wait", "type": "delay", "parameters": {"duration_seconds": HELD}}
-    return [call(ledger, "first"), wait, call(ledger, "never")]
+    return [*(call(ledger, key, compensate=_undo(ledger, key)) for key in UNDONE), wait, call(ledger, "never")]
+
+
+def _undo(ledger: str, key: str) -> dict[str, Any]:
+    config = {"method": "POST", "url": f"{ledger}/undo?delay=0.05", "body": {"at": f"{{{{{key}.output.body.at}}}}"}}
+    return {"type": "http_request", "config": config}
 
 
 class Promises(msgspec.Struct):
@@ -85,11 +91,21 @@ async def one(
         await client.cancel(execution)
 
 
+def _completed(events: Sequence[StoredEvent]) -> list[str]:
+    """The tasks that have completed, in their order."""
+    return [msgspec.json.decode(event.data)["task"] for event in events if event.type == "TaskCompleted"]
+
+
 def check_promises(promises: Promises, events: Mapping[int, Sequence[StoredEvent]], outcome: Outcome) -> None:
     """Cancels and signals that were answered with yes are in the journal."""
     for execution in promises.cancelled:
         if "ExecutionCancelled" not in {event.type for event in events.get(execution, ())}:
             outcome.problems.append(f"execution {execution} was not cancelled")
+        completed = _completed(events.get(execution, ()))
+        done, undone = [key for key in completed if key in UNDONE], [key for key in completed if "~" in key]
+        outcome.note("undone", len(undone))
+        if undone != [f"{key}~compensate" for key in reversed(done)]:
+            outcome.problems.append(f"execution {execution}: of {done} was undone {undone}")
     for (execution, name), surely in promises.signals.items():
         stored = [event for event in events.get(execution, ()) if event.type == "SignalReceived"]
         times = sum(1 for event in stored if msgspec.json.decode(event.data)["name"] == name)

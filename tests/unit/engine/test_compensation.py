@@ -1,6 +1,8 @@
 """Compensations, in memory: what is undone, when, in which order, and what the end says of it."""
 
+import asyncio
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,13 +20,16 @@ from engine.model import (
     Failure,
     Graph,
     Lost,
+    Outcome,
     Presentation,
     RetryPolicy,
     Sleep,
     Task,
+    TaskCall,
 )
 from engine.ports import Definition, Signal
 from engine.states import ExecutionStatus as E
+from tests.unit.engine.harness import Engine
 from tests.unit.engine.test_runner import Driver, names
 
 BOOM = Failed(Failure("boom", "it broke"))
@@ -324,6 +329,47 @@ def test_a_full_history_undoes_too_and_tries_once(monkeypatch: pytest.MonkeyPatc
     assert isinstance(error, ev.ExecutionFailed)
     assert error.error.type == "history_limit"
     assert "the compensation of 'a' failed" in error.error.message
+
+
+# --- in an engine ---
+
+
+async def test_what_runs_beside_is_really_stopped_before_its_execution_ends(tmp_path: Path) -> None:
+    stopped = asyncio.Event()
+
+    async def work(call: TaskCall) -> Outcome:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            stopped.set()
+        return Completed()
+
+    async def undo(call: TaskCall) -> Outcome:
+        await stopped.wait()
+        return Completed()
+
+    async with Engine(tmp_path) as engine:
+        engine.handlers |= {"work": work, "undo": undo}
+        tasks = (
+            Task("a", compensate=Compensation("undo")),
+            Task("last", config={"x": "{{input.x}}"}),
+            Task("beside", "work"),
+        )
+        row = await engine.run(*tasks, edges=[Edge("a", "last")], value={})
+        assert row.status is E.FAILED
+        assert engine.ran[-1] == ("a~compensate", 1)
+        assert await engine.is_idle()
+
+
+async def test_one_that_sleeps_is_woken_again(tmp_path: Path) -> None:
+    async with Engine(tmp_path) as engine:
+        engine.handlers["nap"] = lambda call: Sleep(0.1)
+        tasks = Task("a", compensate=Compensation("nap")), Task("last", config={"x": "{{input.x}}"})
+        number, _ = await engine.start(await engine.define(*tasks, edges=[Edge("a", "last")]), {})
+        row = await engine.until(number, lambda row: row.owner is None and row.wake_at is not None)
+        assert row.status is E.COMPENSATING
+        assert (await engine.ended(number)).status is E.FAILED
+        assert await engine.is_idle()
 
 
 # --- the definition ---

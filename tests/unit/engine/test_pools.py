@@ -10,7 +10,7 @@ import pytest
 from engine import events as ev
 from engine.caretakers import pools as caretaker
 from engine.errors import StoreUnavailable
-from engine.model import Completed, Edge, Outcome, RetryPolicy, Sleep, Task, TaskCall
+from engine.model import Compensation, Completed, Edge, Outcome, RetryPolicy, Sleep, Task, TaskCall
 from engine.ports import PoolSlot, SlotGrant, SlotPool
 from engine.runner import Run
 from engine.states import ExecutionStatus as E
@@ -164,6 +164,18 @@ async def test_a_cancel_of_one_that_runs_hands_its_slot_on(engine: Engine, works
     await reached(lambda: works.order == [first, second])
     works.gate.set()
     await settled(engine, [second])
+
+
+async def test_what_undoes_a_task_takes_a_slot_of_its_workflow_too(engine: Engine, works: Works) -> None:
+    tasks = [Task("a", "work", compensate=Compensation("work")), Task("last", config={"x": "{{input.nothing}}"})]
+    version = await engine.define(*tasks, edges=[Edge("a", "last")], max_concurrency=2)
+    numbers = [(await engine.start(version, {}))[0] for _ in range(20)]
+    for number in numbers:
+        assert (await engine.ended(number)).status is E.FAILED
+    assert works.most["all"] == 2
+    assert Counter(works.order) == dict.fromkeys(numbers, 2)
+    assert await engine.is_idle()
+    assert kept(engine) == 0
 
 
 async def test_a_key_that_cannot_be_rendered_fails_its_task(engine: Engine, works: Works) -> None:
