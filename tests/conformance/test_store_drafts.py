@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engine.errors import Invalid, KeyTaken, TaskNotFound, VersionNotFound, WorkflowNotFound
-from engine.model import DraftTask, RetryPolicy, Workflow
+from engine.model import Compensation, DraftTask, RetryPolicy, Workflow
 from engine.ports import Compiled, NewTask, Store, TaskEdit
 from tests.stores import SPACE, adds, sql, workflow
 
@@ -118,6 +118,7 @@ async def test_every_field_of_a_task_comes_back(store: Store) -> None:
         "timeout": 1.25,
         "executor": "rq",
         "on_error": "continue",
+        "compensate": Compensation("noop", {"ü": 1.0}, RetryPolicy(max_attempts=2), 2.5, "rq"),
     }
     task = await add(store, made.id, "send it", **fields)
     assert {name: getattr(task, name) for name in fields} == fields
@@ -153,6 +154,7 @@ async def test_an_edit_answers_the_draft_that_is_stored(store: Store) -> None:
     assert [draft] == seen == [await store.get_workflow(SPACE, made.id)]
     assert (draft.tasks[1].order, draft.tasks[1].parameters, draft.tasks[1].key) == (3, {"a": 1}, keep.key)
     assert draft.tasks[1].retry == RetryPolicy(max_attempts=2)
+    assert draft.tasks[1].compensate is None
     draft, task_id = await store.edit_tasks(SPACE, made.id, TaskEdit(seen.append, task_id=goes.id))
     assert task_id == goes.id
     assert draft == seen[1] == await store.get_workflow(SPACE, made.id)

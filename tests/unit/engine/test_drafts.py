@@ -14,6 +14,7 @@ from engine.catalog import Catalog
 from engine.drafts import Drafts
 from engine.errors import Fault, InvalidWorkflow, KeyTaken
 from engine.library import Library
+from engine.model import Compensation
 from engine.ports import NewTask, NewWorkflow
 from storage.sqlite import SQLiteStore
 from tests.stub_nodes import stub
@@ -80,6 +81,12 @@ def fields(dice: random.Random) -> dict[str, Any]:
         "executor": ["asyncio", "nowhere"],
         "concurrency_key": ["all", "{{tasks.task_1.output}}", "{{"],
         "concurrency_limit": [1, 0],
+        "compensate": [
+            None,
+            Compensation("noop", {"v": "{{error.type}}"}),
+            Compensation("noop", {"v": "{{tasks.task_1.output}}"}),
+            Compensation("nonsense"),
+        ],
     }
     names = dice.sample(sorted(given), dice.choice([0, 1, 1, 2]))
     return {name: dice.choice(given[name]) for name in names}
