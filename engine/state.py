@@ -130,7 +130,7 @@ class State:
 
     def bars(self, key: str) -> bool:
         """Whether its end is decided and keeps `key` from starting."""
-        return self.stopping and not is_compensation(key)
+        return (self.cancelling or self.failed is not None) and not is_compensation(key)
 
     def output(self) -> Any:
         """The outputs of the completed tasks that nothing follows, by key."""

@@ -37,7 +37,7 @@ def test_every_move_of_today_occurs() -> None:
 
 
 def starts_while_stopping(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(State, "stopping", property(lambda self: False))
+    patch.setattr(State, "bars", lambda self, key: False)
 
 
 def forgets_a_label(patch: pytest.MonkeyPatch) -> None:
