@@ -246,7 +246,7 @@ class Run:
             if not (self.state.cancelling or self.state.status is ExecutionStatus.COMPENSATING):
                 self._say(ev.CancelRequested(msgspec.json.decode(signal.payload)))
             return
-        if signal.dedupe_key in self.state.heard or self._is_full():
+        if signal.dedupe_key in self.state.heard or (self._is_full() and signal.name not in self.state.awaiting):
             return
         payload = msgspec.json.decode(signal.payload)
         self._say(ev.SignalReceived(signal.name, payload, signal.id, signal.dedupe_key))
@@ -320,7 +320,7 @@ class Run:
                 return
 
     def _is_full(self) -> bool:
-        """Whether its history is at its bound: it ends, and what still has to run is tried once."""
+        """Whether its history is at its bound: it ends; what undoes it is tried once, and hears what it waits for."""
         return self.state.seq > limits.HISTORY
 
     def _stop(self, key: str) -> None:

@@ -64,7 +64,7 @@ class Waits:
         """The rows say what the history says."""
         asking = {
             key
-            for key in history.tasks
+            for key in history.keys
             if any(isinstance(last, ev.TaskAwaiting) and last.kind is not None for last in history.own(key)[-1:])
         }
         answered = {signal.name for signal in inbox.values() if signal.kind == "answer"}

@@ -324,7 +324,7 @@ def test_a_full_history_undoes_too_and_tries_once(monkeypatch: pytest.MonkeyPatc
     assert step.append.status is E.COMPENSATING
     drive.reload(E.COMPENSATING)
     drive.signal(4, "anything")
-    assert names(drive.step()) == ["TakenOver", "TaskStarted"], "no signal is taken in any more"
+    assert names(drive.step()) == ["TakenOver", "TaskStarted"], "no signal is taken in that nobody waits for"
     error = drive.result("a~compensate", BOOM).events[-1]
     assert isinstance(error, ev.ExecutionFailed)
     assert error.error.type == "history_limit"

@@ -27,7 +27,7 @@ def test_nothing_differs_from_the_twin(rnd: random.Random, steps: int) -> None:
 
 
 def test_every_move_of_today_occurs() -> None:
-    counts = run_model(20_261_120, 9_000)
+    counts = run_model(20_261_121, 9_000)
     assert rare_moves(counts, 1) == []
     assert counts["ended"] > 500
     assert len(MOVES_NOW) == len(set(MOVES_NOW)) == 35
