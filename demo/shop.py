@@ -15,6 +15,8 @@ from typing import Any
 
 REGIONS = ("north", "south", "east", "west")
 PRODUCTS = ("lamp", "chair", "table", "shelf", "rug")
+NOBODY = "nobody"
+"""A customer to whom no parcel can be sent."""
 SALES = 3_000
 """Rows of the file."""
 
@@ -52,6 +54,8 @@ class Shop:
 
     def post(self, path: str, key: str, body: Any) -> tuple[int, Any]:
         time.sleep(self.seconds)
+        if path == "/parcels" and body.get("to") == NOBODY:
+            return 422, {"error": "the address is not known"}
         with self._lock:  # several orders at once
             if path == "/payments" and key not in self._refused:
                 self._refused.add(key)

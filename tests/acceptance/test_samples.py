@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from demo.shop import PRODUCTS, REGIONS, SALES, Shop, shop
+from demo.shop import NOBODY, PRODUCTS, REGIONS, SALES, Shop, shop
 from deploy.processes import ROOT
 from proto.workflow.v1 import workflow_pb2 as pb
 from tests.acceptance.serving import PATIENCE, Served, serving
@@ -124,6 +124,16 @@ def test_an_order_that_is_rejected_is_never_paid(world: World) -> None:
     view = world.ended(execution)
     assert (view["status"], view["error"]["type"]) == ("failed", "rejected")
     assert not world.shop.did("payments")
+
+
+def test_a_payment_is_given_back_when_the_parcel_cannot_be_sent(world: World) -> None:
+    execution = world.start("order-processing", {**ORDER, "customer": NOBODY, "shop": world.shop.url})
+    view = world.ended(execution)
+    assert (view["status"], view["error"]["task"]) == ("failed", "parcel")
+    ((payment, why),) = [(body["payment"], body["because"]) for body in world.shop.did("refunds")]
+    assert "422" in why
+    assert payment
+    assert world.statuses(execution)["charge"] == "completed"
 
 
 @pytest.mark.parametrize(
