@@ -29,11 +29,11 @@ async def _round(worker: Worker) -> None:
     if worker.unsure:
         await asyncio.sleep(RECONCILE_PAUSE)
         await worker.reconcile()
-    woken = worker.wake_claims.is_set()
+    woken = worker.wake_claims.is_set() and bool(worker.runs)
     if woken and len(worker.runs) >= BUSY:
         await asyncio.sleep(GATHER)
     worker.wake_claims.clear()
-    delay = 0.0 if woken else await worker.store.next_wake()
+    delay = 0.0 if woken else await worker.store.next_wake()  # with work in hand, a claim is the look
     if delay is not None and delay <= 0 and worker.accepts:
         taken = await worker.claim()
         if taken == CLAIM:
