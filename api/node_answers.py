@@ -26,7 +26,7 @@ class NodeTypeAnswer(msgspec.Struct, frozen=True):
 class TrialAnswer(msgspec.Struct, frozen=True):
     """What one attempt came to; `config` is what it got, `elapsed` is in seconds."""
 
-    status: Literal["completed", "failed", "sleeping", "waiting"]
+    status: Literal["completed", "failed", "sleeping", "waiting", "fanned_out"]
     config: dict[str, Any]
     output: Any
     label: str | None
@@ -36,6 +36,7 @@ class TrialAnswer(msgspec.Struct, frozen=True):
     until: Time | None
     signal: str | None
     reason: str | None
+    count: int | None
     elapsed: float
 
 

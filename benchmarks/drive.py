@@ -55,7 +55,7 @@ def define(database: Database, *types: str, execution_type: str = "sync", parame
                 "name": f"Task {n}",
                 "position": n,
                 "type": kind,
-                "parameters": parameters if kind == "delay" else b"{}",
+                "parameters": b"{}" if kind == "noop" else parameters,
             }
             for n, kind in enumerate(types, 1)
         ]
@@ -64,10 +64,10 @@ def define(database: Database, *types: str, execution_type: str = "sync", parame
     return number
 
 
-async def run_one(running: WorkflowService, workflow: int) -> float:
-    """Seconds from the start of one execution until its caller sees it completed."""
+async def run_one(running: WorkflowService, workflow: int, value: Any = None) -> float:
+    """Seconds from the start of one execution, with this input, until its caller sees it completed."""
     began = time.perf_counter()
-    started = await running.execute_workflow(workflow)
+    started = await running.execute_workflow(workflow, value)
     view = await running.wait(started.execution_id, 60)
     assert view.status is ExecutionStatus.COMPLETED, view.status
     return time.perf_counter() - began

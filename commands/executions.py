@@ -168,7 +168,14 @@ def _say_execution(execution: dict[str, Any]) -> None:
 def _task_cells(task: dict[str, Any]) -> tuple[Any, ...]:
     outcome = task["error"]["message"] if task["error"] else task["output"] or task["reason"]
     took = seconds_between(task["started_at"], task["completed_at"])
-    return (task["key"], task["type"], task["status"], task["attempt"] or None, duration(took), outcome)
+    return (
+        task["key"] + task["iteration"],
+        task["type"],
+        task["status"],
+        task["attempt"] or None,
+        duration(took),
+        outcome,
+    )
 
 
 def _details(data: dict[str, Any]) -> tuple[Any, Any]:

@@ -1,5 +1,6 @@
 """An execution on the screen: a line per task, kept up to date by its events."""
 
+import re
 import time
 from collections.abc import Iterable
 from datetime import datetime
@@ -20,6 +21,7 @@ STATUSES = {
     "TaskCompleted": "completed",
     "TaskSleeping": "waiting",
     "TaskAwaiting": "waiting",
+    "TaskFannedOut": "waiting",
     "TaskSkipped": "skipped",
     "TaskCancelled": "cancelled",
     "ExecutionStarted": "running",
@@ -33,19 +35,22 @@ FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 BAR = 40
 AROUND = 5
 """Lines of the screen that are not tasks."""
+_KEY = re.compile(r"[\[.]")
+"""Where the key of a task ends in the address of an item or round."""
+_NOTHING_YET = {"status": "pending", "attempt": 0, "error": None, "started_at": None, "completed_at": None}
 Event = dict[str, Any]
 
 
 COMPENSATION = "~compensate"
 """How the key of what undoes a task ends; it is none of the tasks that were there at first."""
-_NEW = {"name": "", "status": "pending", "attempt": 0, "error": None, "started_at": None, "completed_at": None}
+_NEW = {"name": "", **_NOTHING_YET}
 
 
 class Row:
-    """One task, or what undoes one."""
+    """One task, one item or round of it, or what undoes it."""
 
-    def __init__(self, task: dict[str, Any]) -> None:
-        self.key: str = task["key"]
+    def __init__(self, task: dict[str, Any], iteration: str) -> None:
+        self.key: str = task["key"] + iteration
         self.name: str = task["name"] or task["key"]
         self.status: str = task["status"]
         self.attempt: int = task["attempt"]
@@ -78,7 +83,8 @@ class Progress:
         self.id: int = execution["execution_id"]
         self.status: str = execution["status"]
         self.last_seq: int = execution["last_seq"]
-        self._rows = {task["key"]: Row(task) for task in execution["tasks"]}
+        self._rows = {row.key: row for row in (Row(task, task["iteration"] or "") for task in execution["tasks"])}
+        self._tasks = {task["key"]: {**task, **_NOTHING_YET} for task in execution["tasks"]}
         self._created = _epoch(execution["created_at"])
         self._ended = _epoch(execution["completed_at"])
         self._error: str = execution["error"]["message"] if execution["error"] else ""
@@ -86,10 +92,11 @@ class Progress:
 
     def apply(self, event: Event) -> None:
         self._note = ""
-        key = event["data"].get("task", "")
-        row = self._rows.get(key)
-        if row is None and key.endswith(COMPENSATION):
-            row = self._rows[key] = Row({**_NEW, "key": key})
+        address = event["data"].get("task", "")
+        key = _KEY.split(address, 1)[0]
+        if address not in self._rows and (address != key in self._tasks or address.endswith(COMPENSATION)):
+            self._rows[address] = Row(self._tasks.get(key, {**_NEW, "key": key}), address.removeprefix(key))
+        row = self._rows.get(address)
         if row is not None:
             row.apply(event)
         elif event["type"].startswith(("Execution", "Compensation")):

@@ -5,9 +5,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from definitions._ways import Way
 from engine import limits
+from engine.bodies import BODY, SPELLINGS
 from engine.documents import pointer
 from engine.errors import Fault
 from engine.graph import END, ERROR_LABEL, HINTS, TASK_KEY, suggestion, task_content
@@ -235,6 +237,20 @@ class Builder:
             self.fault(f"{spelling}: {text.partition(' - at ')[0]}", where + pointer(spelling))
             return RetryPolicy()
 
+    def _read_body(self, kind: str, config: dict[str, Any], where: str) -> dict[str, Any]:
+        """What a map or loop runs is a task without a key: its options are spelled as anywhere."""
+        body = config.get(BODY)
+        if kind.partition("@")[0] not in SPELLINGS or not isinstance(body, dict):
+            return config
+        where += pointer(BODY)
+        texts = [name for name in ("timeout", "heartbeat_timeout") if isinstance(body.get(name), str)]
+        read: dict[str, Any] = {name: self.seconds(body, name, where) for name in texts}
+        if isinstance(body.get("retry"), dict):
+            read["retry"] = msgspec.to_builtins(self._retry(body, where))
+        if isinstance(body.get("config"), dict):
+            read["config"] = self._read_body(str(body.get("type")), body["config"], f"{where}/config")
+        return {**config, BODY: {**body, **read}}
+
     # --- edges ---
 
     def follow(self, source: str, target: str, label: str | None, where: str) -> None:
@@ -287,6 +303,8 @@ class Builder:
         """The definition; `names` are what the user calls things."""
         edges = self._checked()
         for key, task in self.tasks.items():
+            config = self._read_body(task.type, task.config, self.configs.get(key, f"{self.pointers[key]}/config"))
+            self.tasks[key] = structs.replace(task, config=config)
             if _has_handler(task) and task.on_error in self.tasks:
                 edges.append(Edge(key, task.on_error, ERROR_LABEL))
         bound = self.document.get("max_concurrency")

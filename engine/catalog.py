@@ -5,10 +5,12 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
+from engine import bodies
 from engine.configs import ConfigShape
 from engine.errors import ConfigurationError, Fault, NodeTypeNotFound, TaskError
-from engine.graph import suggestion
+from engine.graph import suggestion, task_content
 from engine.model import Outcome, Record, TaskCall
 from engine.opening import opened
 from engine.task_ports import NodeContext, NodeHandler, Shape
@@ -113,12 +115,25 @@ class Catalog:
         entry = self._find(type)
         if entry is None:
             return type, dict(config)
-        return self.resolve(type) or type, entry.shape.canonical(config)
+        kind, config = self.resolve(type) or type, entry.shape.canonical(config)
+        body = bodies.body_of("", config) if bodies.kind_of(kind) else None
+        if body is not None:
+            inner, of_inner = self.canonical(body.type, body.config)
+            content = task_content(structs.replace(body, type=inner, config=of_inner, on_error="fail"))
+            config = {**config, bodies.BODY: {**content, "type": inner}}
+        return kind, config
 
     def conditions(self, type: str, config: Mapping[str, Any]) -> tuple[str, ...]:  # noqa: A002
         """Pointers to the conditions in a config, as it was written: they are evaluated when it is rendered."""
         entry = self._find(type)
-        return entry.shape.conditions(config) if entry is not None else ()
+        if entry is None:
+            return ()
+        places = entry.shape.conditions(config)
+        body = bodies.body_of("", config) if bodies.kind_of(entry.handler.type) else None
+        if body is not None:
+            prefix = f"/{bodies.BODY}/config"
+            places += tuple(prefix + place for place in self.conditions(body.type, body.config))
+        return places
 
     def public(self, type: str, config: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: A002
         """A config, as it was written, without what stands in fields that may have secrets."""
@@ -126,7 +141,10 @@ class Catalog:
         return entry.shape.public(config) if entry is not None else config
 
     def config_faults(self, type: str, config: Mapping[str, Any], where: str) -> list[Fault]:  # noqa: A002
-        """What is wrong with a config before it is rendered; values with templates are left to the run."""
+        """What is wrong with a config before it is rendered; values with templates are left to the run.
+
+        Of what it runs many times the config is not looked at: that is a task of its own.
+        """
         entry = self._find(type)
         return entry.shape.faults(config, where) if entry is not None else []
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
+from engine.bodies import BODY, Body
 from engine.documents import pointer
 from engine.errors import Fault
 from engine.expressions.templates import has_template
@@ -30,9 +31,11 @@ class ConfigShape:
         self.shape = shape
         self._verbatim = tuple(_marked(inspect.type_info(shape), "verbatim", ()))
         self._conditions = tuple(_marked(inspect.type_info(shape), "condition", ()))
+        self._guards = tuple(_marked(inspect.type_info(shape), "guard", ()))
         self._secret = tuple(_marked(inspect.type_info(shape), "secrets", ()))
         self._type = type
         self._fields = {field.encode_name: field for field in msgspec.structs.fields(shape)}
+        self._has_body = BODY in self._fields and self._fields[BODY].type is Body
         self._closed = shape.__struct_config__.forbid_unknown_fields
         meant = {name: name for name in self._fields} | dict(spellings)
         self._spellings = {_camel(spelled): name for spelled, name in meant.items()} | meant
@@ -67,10 +70,12 @@ class ConfigShape:
     def faults(self, config: Mapping[str, Any], where: str) -> list[Fault]:
         """What is wrong with a config as it was written; values with templates are left to the run.
 
-        Conditions are not looked at here: see `engine.rendering`.
+        Conditions are not looked at here: see `engine.rendering`; nor is the config of a task inside this one.
         """
-        for place in self.conditions(config):
+        for place in (*self.conditions(config), *self._places(self._guards, config)):
             config = replaced(config, steps_of(config, place), True)
+        if self._has_body and isinstance(body := config.get(BODY), dict) and isinstance(body.get("config"), dict):
+            config = {**config, BODY: {**body, "config": {}}}
         written = self._written(config)
         faults = [
             Fault(f"{name!r} is required by {self._type}", where + pointer(name), "required")
@@ -97,7 +102,7 @@ class ConfigShape:
         return written
 
     def _field_faults(self, name: str, value: Any, where: str) -> list[Fault]:
-        if not has_template(value):
+        if not has_template(value) or self._fields[name].type is Body:
             return _faults(value, self._fields[name].type, where)
         texts = (found for place in self._verbatim if place[0] == name for found in _values(value, place[1:], where))
         message = f"{name} is taken as it is written and cannot have templates; pass values beside it"

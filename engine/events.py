@@ -90,6 +90,19 @@ class TaskAwaiting(Record, frozen=True):
     otherwise: Answer | None = None
 
 
+class TaskFannedOut(Record, frozen=True):
+    """The task runs another one `count` times: see `engine.bodies`. What that puts out is not repeated when it ends.
+
+    The events of the runs carry their addresses: `m[17]`. More than `tolerated` failures of them fail the task.
+    """
+
+    task: str
+    count: int
+    max_parallel: int = 1
+    tolerated: int = 0
+    elapsed: float = 0.0
+
+
 class TaskSkipped(Record, frozen=True):
     """`reason` is `not_taken` (skipping passes on) or `when` (outgoing edges count as taken)."""
 
@@ -154,6 +167,7 @@ Event = (
     | TaskLost
     | TaskSleeping
     | TaskAwaiting
+    | TaskFannedOut
     | TaskSkipped
     | TaskCancelled
     | SignalReceived

@@ -13,13 +13,14 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import structs
 
-from engine import limits
+from engine import bodies, limits
 from engine.compensation import NAMES, CompensationConfig, address, compensation
 from engine.documents import canonical_json, pointer
 from engine.errors import Fault
 from engine.expressions.templates import Template, compile_condition, compile_template
 from engine.expressions.tree import Place, pointer_of
 from engine.model import Compensation, Edge, Graph, Presentation, Record, Resources, RetryPolicy, Task
+from engine.placed import Placed, all_tasks
 from engine.ports import Compiled, Definition
 from engine.rendering import ConfigTemplate, compile_config
 
@@ -46,6 +47,7 @@ class Vertex:
     """A task with all that planning and starting it needs, computed once.
 
     `labels` are those of its edges, the engine's own apart. `missing` are targets that do not exist, by label.
+    `inner` is what it runs many times, if it does; the vertex in there has a `depth` of one more, and no edges.
     `compensates` is the key of the task that it undoes: then it is no task of the graph, and its index no task's.
     """
 
@@ -53,7 +55,9 @@ class Vertex:
         "compensates",
         "concurrency_key",
         "config",
+        "depth",
         "index",
+        "inner",
         "key",
         "labels",
         "limited",
@@ -72,9 +76,11 @@ class Vertex:
         elsewhere: Iterable[Edge] = (),
         *,
         bounded: bool,
+        names: tuple[str, ...] = (),
         compensates: str | None = None,
     ) -> None:
         self.index = index
+        self.depth = 0
         self.compensates = compensates
         self.key = task.key
         self.task = task
@@ -82,16 +88,47 @@ class Vertex:
         self.missing = {edge.label: edge.target for edge in elsewhere if edge.target != END}
         labels = [*(label for label, _ in out), *(edge.label for edge in elsewhere)]
         self.labels = frozenset(label for label in labels if label is not None and label != ERROR_LABEL)
-        self.config: Template | ConfigTemplate | CompensationConfig
-        if compensates is None:
-            self.config = compile_config(task.config, conditions)[0]
-        else:
-            self.config = CompensationConfig(compile_config(task.config, conditions, names=NAMES)[0])
+        config = compile_config(task.config, conditions, names=names, apart=bodies.apart(task.type))[0]
+        self.config: Template | ConfigTemplate | CompensationConfig = config
+        if compensates is not None:
+            self.config = CompensationConfig(config)
         self.when: Template | None = None if task.when is True else compile_condition(task.when)[0]
         shared = task.concurrency_key
-        self.concurrency_key: Template | None = None if shared is None else compile_template(shared)[0]
+        self.concurrency_key: Template | None = None if shared is None else compile_template(shared, names=names)[0]
         self.limited = bounded or shared is not None
         """Whether it needs slots of pools to start."""
+        body = bodies.body_of(task.key, task.config) if bodies.kind_of(task.type) else None
+        self.inner = None if body is None else Inner(self, body, bodies.inside(conditions), names, bounded=bounded)
+
+
+class Inner:
+    """What a map or loop runs. `guard` is asked between rounds, which go on until it holds, or else while it does."""
+
+    __slots__ = ("guard", "kind", "until", "vertex")
+
+    def __init__(
+        self, outer: Vertex, body: Task, conditions: Iterable[str], names: tuple[str, ...], *, bounded: bool
+    ) -> None:
+        self.kind = bodies.kind_of(outer.task.type) or ""
+        names = (*names, *bodies.KINDS[self.kind].names)
+        self.vertex = Vertex(outer.index, body, (), conditions, bounded=bounded, names=names)
+        self.vertex.depth = outer.depth + 1
+        config = outer.task.config
+        self.until = config.get("until") is not None
+        self.guard: Template | None = None
+        if self.kind == bodies.LOOP:
+            self.guard = compile_condition(config["until" if self.until else "while"], names=names)[0]
+
+
+class Vertices(dict[str, Vertex]):
+    """By key. The address of an item or a round finds what is run for all of them."""
+
+    def __missing__(self, address: str) -> Vertex:
+        outer = bodies.outer_of(address)
+        inner = self[outer].inner if outer else None
+        if inner is None:
+            raise KeyError(address)
+        return inner.vertex
 
 
 class CompiledGraph:
@@ -137,18 +174,24 @@ class CompiledGraph:
             )
             for i, task in enumerate(graph.tasks)
         )
-        self.limited = any(vertex.limited for vertex in self.vertices)
-        self.by_key = {vertex.key: vertex for vertex in self.vertices}
+        self.limited = any(map(_is_limited, self.vertices))
+        self.by_key = Vertices({vertex.key: vertex for vertex in self.vertices})
         """Tasks, and compensations by their addresses."""
         for task in graph.tasks:
             if (undo := compensation(task)) is not None:
                 conditions = graph.conditions.get(undo.key, ())
-                self.by_key[undo.key] = Vertex(-1, undo, (), conditions, bounded=bounded, compensates=task.key)
+                self.by_key[undo.key] = Vertex(
+                    -1, undo, (), conditions, bounded=bounded, names=NAMES, compensates=task.key
+                )
         order = sorted(self.vertices, key=lambda v: places[v.index])
         self.presentation = presentation
         self.display_order = tuple(v.key for v in order)
         self.roots = tuple(v.index for v in order if not self.indegree[v.index])
         self.sinks = tuple(v.key for v in order if not any(label != ERROR_LABEL for label, _ in v.out))
+
+
+def _is_limited(vertex: Vertex) -> bool:
+    return vertex.limited or (vertex.inner is not None and _is_limited(vertex.inner.vertex))
 
 
 def canonical(graph: Graph) -> bytes:
@@ -237,12 +280,11 @@ def check(definition: Definition, nodes: NodeTypes) -> list[Fault]:
     if len(faults) > len(definition.faults):
         return faults
     undoing = {task.key: undo for task in graph.tasks if (undo := compensation(task)) is not None}
-    placed = _with_places(definition, undoing) if undoing else definition
-    for task in graph.tasks:
-        faults.extend(_check_task(task, definition, nodes))
-    for undo in undoing.values():
-        faults.extend(_check_task(undo, placed, nodes))
-    references, bad = _check_templates(placed, nodes, undoing.values())
+    known = _with_places(definition, undoing) if undoing else definition
+    placed = [*all_tasks(known, nodes.resolve, undoing.values())]
+    for one in placed:
+        faults.extend(_check_task(one, definition, nodes))
+    references, bad = _check_templates(placed, nodes)
     faults.extend(bad)
     cycle = find_cycle(graph)
     if cycle:
@@ -282,13 +324,12 @@ def _check_keys(definition: Definition) -> list[Fault]:
     return faults
 
 
-def _check_task(task: Task, definition: Definition, nodes: NodeTypes) -> list[Fault]:
-    where = definition.pointers.get(task.key, "")
-    field = config_pointer(definition, task.key)
-    faults: list[Fault] = []
+def _check_task(placed: Placed, definition: Definition, nodes: NodeTypes) -> list[Fault]:
+    task, where, field, kind = placed[:4]
+    faults: list[Fault] = [*placed.misplaced()]
     if nodes.resolve(task.type) is None:
         message = f"unknown node type {task.type!r:.100}{suggestion(task.type, nodes.types())}"
-        faults.append(Fault(message, definition.types.get(task.key, f"{where}/type"), "unknown_node_type"))
+        faults.append(Fault(message, kind, "unknown_node_type"))
     else:
         faults.extend(nodes.config_faults(task.type, task.config, field))
     if task.executor is not None and task.executor not in nodes.executors():
@@ -303,11 +344,6 @@ def _check_task(task: Task, definition: Definition, nodes: NodeTypes) -> list[Fa
         )
         faults.append(Fault(message, f"{where}/on_error", "unknown_task"))
     return faults
-
-
-def config_pointer(definition: Definition, key: str) -> str:
-    """Where the user wrote the config of the task `key`."""
-    return definition.configs.get(key) or f"{definition.pointers.get(key, '')}/{definition.config_field}"
 
 
 def _check_liveness(task: Task, where: str) -> list[Fault]:
@@ -325,24 +361,23 @@ References = dict[str, dict[str, Place]]
 """By the key of a task: the tasks that its config and its `when` refer to, with their first places."""
 
 
-def _check_templates(
-    definition: Definition, nodes: NodeTypes, undoing: Iterable[Task]
-) -> tuple[References, list[Fault]]:
+def _check_templates(tasks: Iterable[Placed], nodes: NodeTypes) -> tuple[References, list[Fault]]:
     references: References = {}
     faults: list[Fault] = []
     parts = 0
-    named = [*((task, ()) for task in definition.graph.tasks), *((undo, NAMES) for undo in undoing)]
-    for task, names in named:
-        where = definition.pointers.get(task.key, "")
-        field = config_pointer(definition, task.key)
-        mine: dict[str, Place] = {}
-        config, wrong = compile_config(task.config, nodes.conditions(task.type, task.config), field, names)
+    for placed in tasks:
+        task, where, field, names = placed.task, placed.where, placed.config, placed.names
+        mine = references.get(task.key, {})
+        conditions = nodes.conditions(task.type, task.config)
+        config, wrong = compile_config(task.config, conditions, field, names, placed.apart)
         if config.secrets:
-            faults += _check_secrets(compile_template(dict(nodes.public(task.type, task.config)), field, names)[0])
+            public = nodes.public(task.type, task.config)
+            faults += _check_secrets(compile_config(public, (), field, names, placed.apart)[0])
         for template, bad in (
             (config, wrong),
             compile_condition(task.when, f"{where}/when"),
-            compile_template(task.concurrency_key, f"{where}/concurrency_key"),
+            compile_template(task.concurrency_key, f"{where}/concurrency_key", names),
+            *(compile_condition(guard, place, placed.inner_names) for place, guard in placed.guards()),
         ):
             faults += bad
             mine = template.references | mine
@@ -354,7 +389,7 @@ def _check_templates(
     return references, faults
 
 
-def _check_secrets(public: Template) -> list[Fault]:
+def _check_secrets(public: Template | ConfigTemplate) -> list[Fault]:
     """`public` is what stands in fields that are no place for a secret."""
     return [
         Fault(

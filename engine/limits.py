@@ -10,6 +10,10 @@ NODES = 100_000
 """Values (containers and scalars) in a document."""
 TASKS = 10_000
 """Tasks in one workflow."""
+ITEMS = 10_000
+"""Items of one map, and rounds of one loop."""
+PARALLEL = 1_000
+"""Items of one map that are open at once."""
 HISTORY = 50_000
 """Events of one execution."""
 NAME = 200

@@ -274,6 +274,11 @@ class TaskCall(Record, frozen=True):
     alone: bool = False
     secrets: dict[str, Envelope] = {}
 
+    @property
+    def address(self) -> str:
+        """Of the task run, unambiguous: see `engine.bodies`."""
+        return self.task + self.iteration
+
 
 class Completed(Record, frozen=True, tag=True):
     """The task is done. `label` chooses among labelled edges."""
@@ -326,7 +331,18 @@ class AwaitSignal(Record, frozen=True, tag=True):
     otherwise: Answer | None = None
 
 
-Outcome = Completed | Sleep | AwaitSignal
+class FanOut(Record, frozen=True, tag=True):
+    """The engine runs the task in this config `count` times, at most `max_parallel` at once.
+
+    Only for the types in `engine.bodies`; more than `tolerated` failures fail the task.
+    """
+
+    count: int
+    max_parallel: int = 1
+    tolerated: int = 0
+
+
+Outcome = Completed | Sleep | AwaitSignal | FanOut
 """What a node answers; a failure is an exception (`engine.errors.TaskError`)."""
 
 
@@ -347,5 +363,5 @@ class Lost(Record, frozen=True, tag=True):
     suspect: bool = True
 
 
-Result = Completed | Sleep | AwaitSignal | Failed | Lost
+Result = Outcome | Failed | Lost
 """What an executor reports for a call."""

@@ -14,12 +14,13 @@ from engine import limits
 from engine.documents import check_value
 from engine.errors import InvalidDocument, MillraceError, TaskError
 from engine.graph import ERROR_LABEL, Vertex
-from engine.model import Answer, Ask, AwaitSignal, Completed, Failed, Failure, Lost, Outcome, Result, Sleep
+from engine.model import Answer, Ask, AwaitSignal, Completed, Failed, Failure, FanOut, Lost, Outcome, Result, Sleep
 from engine.waits import NewWait, signal_name
 
+_encode = msgspec.json.Encoder().encode
 LAST_MOMENT = 253_402_300_799.0
 """The end of the year 9999: what a time on the wire can say."""
-_OUTCOMES: tuple[type, ...] = (Completed, Sleep, AwaitSignal)
+_OUTCOMES: tuple[type, ...] = (Completed, Sleep, AwaitSignal, FanOut)
 ERROR_TEXT = 10_000
 """Characters of an error's type and message that are kept."""
 
@@ -29,9 +30,15 @@ def record_of(key: str, outcome: Outcome, elapsed: float) -> tuple[ev.Event, ev.
     event = _event_of(key, outcome, elapsed)
     record = ev.encode(event)
     if len(record.data) > limits.PAYLOAD:
-        message = f"the output has {len(record.data)} bytes as JSON; at most {limits.PAYLOAD} are allowed"
-        raise _bad(message, "output_too_large")
+        raise _too_large(len(record.data))
     return event, record
+
+
+def check_size(output: Any) -> None:
+    """Raises `TaskError`, not retryable, for an output that is put together of others and larger than one may be."""
+    size = len(_encode(output))
+    if size > limits.PAYLOAD:
+        raise _too_large(size)
 
 
 def portable(key: str, result: Result, elapsed: float) -> Result:
@@ -52,6 +59,8 @@ def portable(key: str, result: Result, elapsed: float) -> Result:
             return AwaitSignal(name, timeout, None if ask is None else _ask(ask), otherwise)
         case ev.TaskCompleted(output=output, label=label):
             return Completed(output, label)
+        case ev.TaskFannedOut(count=count, max_parallel=parallel, tolerated=tolerated):
+            return FanOut(count, parallel, tolerated)
         case _:
             raise AssertionError(f"{type(event).__name__} is not the event of an outcome")
 
@@ -59,7 +68,7 @@ def portable(key: str, result: Result, elapsed: float) -> Result:
 def _event_of(key: str, outcome: Outcome, elapsed: float) -> ev.Event:
     if not isinstance(outcome, _OUTCOMES):
         what = type(outcome).__name__
-        raise _bad(f"the node returned {what}, not an outcome (Completed, Sleep or AwaitSignal)", "bad_outcome")
+        raise _bad(f"the node returned {what}, not an outcome (Completed, Sleep, AwaitSignal or FanOut)", "bad_outcome")
     match outcome:
         case Completed(output=output, label=label):
             return ev.TaskCompleted(key, _value(output), _label(label), measured(elapsed))
@@ -72,6 +81,11 @@ def _event_of(key: str, outcome: Outcome, elapsed: float) -> ev.Event:
             ask = _ask(ask)
             name = signal_name(key)
             return ev.TaskAwaiting(key, name, _patience(timeout), ask.kind, ask.reason or None, _answer(otherwise))
+        case FanOut(count=count, max_parallel=parallel, tolerated=tolerated):
+            count = _whole(count, "FanOut.count", 0, limits.ITEMS)
+            parallel = _whole(parallel, "FanOut.max_parallel", 1, limits.PARALLEL)
+            tolerated = _whole(tolerated, "FanOut.tolerated", 0, limits.ITEMS)
+            return ev.TaskFannedOut(key, count, parallel, tolerated, measured(elapsed))
         case _:
             assert_never(outcome)
 
@@ -105,8 +119,13 @@ def storable(error: Failure, task: str) -> Failure:
 
 
 def check_way(vertex: Vertex, event: ev.Event) -> None:
-    """Raises `TaskError`, not retryable, if a task that completes so would follow an edge that leads nowhere."""
+    """Raises `TaskError`, not retryable, if a task that completes so would follow an edge that leads nowhere.
+
+    Or if it is to run another one many times, and has none.
+    """
     if not isinstance(event, ev.TaskCompleted):
+        if isinstance(event, ev.TaskFannedOut) and vertex.inner is None:
+            raise _bad(f"a task of the type {vertex.task.type!r} has no task to run many times", "bad_outcome")
         return
     for label in (None, event.label):
         if label in vertex.missing:
@@ -209,6 +228,12 @@ def _number(value: Any, what: str, most: float) -> float:
     raise _bad(f"{what} is a number between 0 and {most:g}, not {value!r:.100}", "bad_outcome")
 
 
+def _whole(value: Any, what: str, least: int, most: int) -> int:
+    if type(value) is int and least <= value <= most:
+        return value
+    raise _bad(f"{what} is a whole number between {least} and {most}, not {value!r:.100}", "bad_outcome")
+
+
 def _moment(value: Any) -> float:
     before = isinstance(value, int | float) and math.isfinite(value) and value < 0
     return 0.0 if before else _number(value, "Sleep.until", LAST_MOMENT)
@@ -217,6 +242,10 @@ def _moment(value: Any) -> float:
 def measured(value: Any) -> float:
     """Microseconds are enough."""
     return round(float(value), 6) if isinstance(value, int | float) and 0 <= value <= limits.DURATION else 0.0
+
+
+def _too_large(size: int) -> TaskError:
+    return _bad(f"the output has {size} bytes as JSON; at most {limits.PAYLOAD} are allowed", "output_too_large")
 
 
 def _bad(message: str, kind: str) -> TaskError:

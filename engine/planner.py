@@ -9,10 +9,13 @@ import random
 from typing import NamedTuple
 
 from engine import events as ev
+from engine.bodies import LOOP
 from engine.compensation import address, broken
 from engine.errors import TaskError
+from engine.fans import Fan, output_of, round_scope
 from engine.graph import Vertex
 from engine.model import Failure, RetryPolicy
+from engine.outcomes import check_size, check_way
 from engine.state import State
 from engine.states import ExecutionStatus, is_terminal
 
@@ -21,7 +24,7 @@ class Decision(NamedTuple):
     """`settle` are events to append as they are; `start` are tasks that may start; `end` is the last event."""
 
     settle: list[ev.Event]
-    start: list[Vertex]
+    start: list[str]
     end: ev.Event | None
 
 
@@ -36,6 +39,8 @@ def plan(state: State) -> Decision:
         return _stop(state)
     if state.ready:
         return _decide(state)
+    if state.fans.astir:
+        return _go_on(state)
     if state.ended == len(state.graph.vertices) and state.seq:
         return Decision([], [], ev.ExecutionCompleted())
     return NOTHING
@@ -43,19 +48,19 @@ def plan(state: State) -> Decision:
 
 def _decide(state: State) -> Decision:
     settle: list[ev.Event] = []
-    start: list[Vertex] = []
+    start: list[str] = []
     for index in state.ready:
         vertex = state.graph.vertices[index]
         if not state.taken[index] and state.graph.indegree[index]:
             settle.append(ev.TaskSkipped(vertex.key))
         elif vertex.when is None:
-            start.append(vertex)
+            start.append(vertex.key)
         else:
             _ask(state, vertex, settle, start)
     return Decision(settle, start, None)
 
 
-def _ask(state: State, vertex: Vertex, settle: list[ev.Event], start: list[Vertex]) -> None:
+def _ask(state: State, vertex: Vertex, settle: list[ev.Event], start: list[str]) -> None:
     assert vertex.when is not None
     try:
         wanted = vertex.when.render(state)
@@ -63,9 +68,63 @@ def _ask(state: State, vertex: Vertex, settle: list[ev.Event], start: list[Verte
         settle.append(ev.TaskFailed(vertex.key, Failure(error.type, f"when: {error.message}", vertex.key)))
         return
     if wanted:
-        start.append(vertex)
+        start.append(vertex.key)
     else:
         settle.append(ev.TaskSkipped(vertex.key, "when"))
+
+
+def _go_on(state: State) -> Decision:
+    """One step of one map or loop: what follows is decided when this is known."""
+    key = next(iter(state.fans.astir))
+    fan = state.fans[key]
+    if len(fan.failures) > fan.tolerated:
+        cancelled = map(ev.TaskCancelled, state.fans.open_below(key))
+        return Decision([*cancelled, ev.TaskFailed(key, _failure(state, fan, key))], [], None)
+    if fan.kind == LOOP:
+        return _next_round(state, fan, key)
+    if fan.opened < fan.count:
+        return Decision([], [fan.next(key)], None)
+    return _complete(state, fan, key)
+
+
+def _failure(state: State, fan: Fan, key: str) -> Failure:
+    first = state.tasks[fan.failures[0]].error
+    assert first is not None
+    if fan.kind == LOOP:
+        return Failure(first.type, f"round {fan.opened}: {first.message}", key)
+    failed = f"{len(fan.failures)} of {fan.count} items failed, {fan.tolerated} may"
+    return Failure("items_failed", f"{failed}; the first was {fan.failures[0]}: {first.type}: {first.message}", key)
+
+
+def _next_round(state: State, fan: Fan, key: str) -> Decision:
+    inner = state.graph.by_key[key].inner
+    assert inner is not None
+    assert inner.guard is not None
+    if inner.until and not fan.opened:
+        return Decision([], [fan.next(key)], None)
+    try:
+        scope = round_scope(state, key, fan.opened + (not inner.until), fan.opened)
+        holds = inner.guard.render(scope)
+    except TaskError as error:
+        word = "until" if inner.until else "while"
+        return Decision([ev.TaskFailed(key, Failure(error.type, f"{word}: {error.message}", key))], [], None)
+    if holds is inner.until:
+        return _complete(state, fan, key)
+    if fan.opened < fan.count:
+        return Decision([], [fan.next(key)], None)
+    message = f"{fan.count} rounds have ended, as many as max_rounds allows, and its condition asks for more"
+    return Decision([ev.TaskFailed(key, Failure("max_rounds", message, key))], [], None)
+
+
+def _complete(state: State, fan: Fan, key: str) -> Decision:
+    """What it puts out follows from what its runs have put out, and must be as small as any output."""
+    event = ev.TaskCompleted(key)
+    try:
+        check_size(output_of(fan, key, state.tasks))
+        check_way(state.graph.by_key[key], event)
+    except TaskError as error:
+        return Decision([ev.TaskFailed(key, Failure(error.type, error.message, key))], [], None)
+    return Decision([event], [], None)
 
 
 def _stop(state: State) -> Decision:
@@ -83,7 +142,7 @@ def _compensate(state: State) -> Decision:
     if state.active:
         return NOTHING
     for key in reversed(state.undo):
-        return Decision([], [state.graph.by_key[address(key)]], None)
+        return Decision([], [address(key)], None)
     return Decision([], [], _end(state))
 
 

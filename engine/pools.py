@@ -17,8 +17,9 @@ import structlog
 from engine import events as ev
 from engine import limits
 from engine.errors import LeaseLost, StoreUnavailable
-from engine.graph import Vertex
+from engine.fans import scope_of
 from engine.ports import JournalStore, PoolSlot, SlotGrant, SlotPool
+from engine.state import State
 from engine.states import SlotStage
 
 MAX_ASKS = 512
@@ -53,19 +54,19 @@ class Tickets:
 
     # --- what a run says ---
 
-    def admits(self, vertex: Vertex, scope: Any) -> bool:
+    def admits(self, key: str, state: State) -> bool:
         """Whether the task may start; else it stands in line. Raises `TaskError` when its key cannot be rendered."""
-        if not vertex.limited or vertex.key in self.held:
+        if not state.graph.by_key[key].limited or key in self.held:
             return True
-        if vertex.key not in self._places:
-            self._ask(vertex, scope, SlotStage.KEY)
+        if key not in self._places:
+            self._ask(key, state, SlotStage.KEY)
         return False
 
-    def runs(self, vertex: Vertex, scope: Any) -> None:
+    def runs(self, key: str, state: State) -> None:
         """An attempt that goes on under this owner: it holds its slots, whether there is room or not."""
-        if vertex.limited and vertex.key not in self.held:
-            self._ask(vertex, scope, SlotStage.HELD)
-            self.held.add(vertex.key)
+        if state.graph.by_key[key].limited and key not in self.held:
+            self._ask(key, state, SlotStage.HELD)
+            self.held.add(key)
 
     def note(self, event: ev.Event) -> None:
         """An event that ends an attempt, or the wait for one, gives its slots back with its commit."""
@@ -75,6 +76,7 @@ class Tickets:
                 | ev.TaskFailed(task=task)
                 | ev.TaskSleeping(task=task)
                 | ev.TaskAwaiting(task=task)
+                | ev.TaskFannedOut(task=task)
                 | ev.TaskCancelled(task=task)
             ) if task in self._places:
                 self._left.append(self._places.pop(task).pool)
@@ -131,19 +133,19 @@ class Tickets:
         self._asks, self._left = [], []
         return asks, left
 
-    def _ask(self, vertex: Vertex, scope: Any, stage: SlotStage) -> None:
-        task = vertex.task
-        key = None if vertex.concurrency_key is None else _text(vertex.concurrency_key.render(scope))
+    def _ask(self, key: str, state: State, stage: SlotStage) -> None:
+        vertex = state.graph.by_key[key]
+        shared = vertex.concurrency_key
         place = PoolSlot(
-            scope.execution_id,
-            vertex.key,
-            self.workflow_id,
+            state.execution_id,
             key,
-            task.concurrency_limit,
-            scope.graph.max_concurrency,
+            self.workflow_id,
+            None if shared is None else _text(shared.render(scope_of(state, key))),
+            vertex.task.concurrency_limit,
+            state.graph.max_concurrency,
             stage,
         )
-        self._places[vertex.key] = place
+        self._places[key] = place
         self._asks.append(place)
         self._polls = 0
 

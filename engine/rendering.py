@@ -11,13 +11,14 @@ Steps = tuple[str | int, ...]
 
 
 class ConfigTemplate:
-    """A compiled config: what it refers to, and how it is rendered."""
+    """A compiled config: what it refers to, and how it is rendered. `kept` are fields that stay as they are written."""
 
-    __slots__ = ("_conditions", "_rest", "parts", "references", "secrets")
+    __slots__ = ("_conditions", "_kept", "_rest", "parts", "references", "secrets")
 
-    def __init__(self, rest: Template, conditions: list[tuple[Steps, Template]]) -> None:
+    def __init__(self, rest: Template, conditions: list[tuple[Steps, Template]], kept: Mapping[str, Any]) -> None:
         self._rest = rest
         self._conditions = conditions
+        self._kept = dict(kept)
         self.references = rest.references
         self.secrets = rest.secrets
         self.parts = rest.parts
@@ -31,27 +32,34 @@ class ConfigTemplate:
         config: dict[str, Any] = self._rest.render(scope)
         for (*steps, last), condition in self._conditions:
             _at(config, steps)[last] = condition.render(scope)
-        return config
+        return config | self._kept if self._kept else config
 
 
 def compile_config(
-    config: Mapping[str, Any], conditions: Iterable[str], where: str = "", names: Collection[str] = ()
+    config: Mapping[str, Any],
+    conditions: Iterable[str],
+    where: str = "",
+    names: Collection[str] = (),
+    apart: Collection[str] = (),
 ) -> tuple[Template | ConfigTemplate, list[Fault]]:
-    """`conditions` are pointers into `config`. Faults carry pointers below `where`.
+    """`conditions` are pointers into `config`; `names` are roots of its own; fields `apart` are not rendered with it.
 
-    `names` are roots of its own, as in `compile_template`.
+    Faults carry pointers below `where`.
     """
-    rest: Any = dict(config)
+    kept = {name: config[name] for name in apart if name in config}
+    rest: Any = {name: value for name, value in config.items() if name not in kept}
     compiled: list[tuple[Steps, Template]] = []
     faults: list[Fault] = []
     for place in conditions:
         steps = steps_of(config, place)
+        if steps[0] in kept:
+            continue
         template, wrong = compile_condition(_at(config, steps), where + pointer(*steps), names)
         rest = replaced(rest, steps, None)
         compiled.append((steps, template))
         faults += wrong
     template, wrong = compile_template(rest, where, names)
-    return ConfigTemplate(template, compiled) if compiled else template, [*wrong, *faults]
+    return ConfigTemplate(template, compiled, kept) if compiled or kept else template, [*wrong, *faults]
 
 
 def steps_of(config: Any, place: str) -> Steps:

@@ -14,7 +14,8 @@ import msgspec
 from engine import events as ev
 from engine import limits
 from engine.errors import TaskError
-from engine.graph import CompiledGraph, Vertex
+from engine.fans import scope_of
+from engine.graph import CompiledGraph
 from engine.model import Answer, AwaitSignal, Failed, Failure, Lost, Result, TaskCall
 from engine.outcomes import answered, check_way, loss_of, measured, record_of, storable, unanswered, wait_of
 from engine.planner import LOST_ALONE, chance, is_hopeless, is_suspect, next_retry, plan
@@ -94,20 +95,22 @@ class Run:
         self._next.start = start
         self._say(ev.ExecutionStarted(value))
 
-    def load(self, history: list[ev.StoredEvent], now: float) -> None:
-        """Replays the journal. What ran under the former owner is in `running` until `resume`."""
+    def load(self, history: list[ev.StoredEvent], now: float, kept: State | None = None) -> None:
+        """Replays the journal, or what is new of it since `kept`. What ran under the former owner is in `running` until
+        `resume`.
+        """
+        self.state = kept or self.state
         replay(self.state, history)
         self.now = now
 
     def running(self) -> list[TaskCall]:
         """The calls of attempts that the journal says run; an executor may still know them."""
         running = [(key, task) for key, task in self.state.active.items() if task.status is TaskStatus.RUNNING]
-        by_key = self.state.graph.by_key
-        return [self._call(by_key[key], task.attempt, task.started_at or self.now) for key, task in running]
+        return [self._call(key, task.attempt, task.started_at or self.now) for key, task in running]
 
     def resume(self, running: Sequence[TaskCall], attached: Container[int]) -> None:
         """Goes on after a take-over: attempts whose call (by `id()`) is not attached are lost and start again."""
-        lost = tuple(call.task for call in running if id(call) not in attached)
+        lost = tuple(call.address for call in running if id(call) not in attached)
         for call in running:
             if id(call) in attached:
                 self._go_on(call)
@@ -183,7 +186,7 @@ class Run:
         `stopped` are attempts that ran in this process and were stopped: lost, and nobody's fault.
         """
         for call in stopped:
-            self._say(ev.TaskLost(call.task, "its engine was stopped", suspect=False))
+            self._say(ev.TaskLost(call.address, "its engine was stopped", suspect=False))
         self.drop()
         return self._finish(given=True)
 
@@ -201,7 +204,7 @@ class Run:
     # --- taking in ---
 
     def _take_result(self, call: TaskCall, result: Result, elapsed: float) -> None:
-        key = call.task
+        key = call.address
         if self.flying.get(key) is not call:
             return
         del self.flying[key]
@@ -253,15 +256,15 @@ class Run:
         self._deliver(signal.name)
 
     def _deliver(self, name: str) -> None:
-        """Completes a task that awaits `name`, if a signal of that name has come."""
-        mail = self.state.mail.get(name)
-        waiting = self.state.awaiting.get(name)
-        if mail and waiting:
+        """Completes a task that awaits `name`, if a signal of that name has come; one that fails by it leaves it."""
+        while (mail := self.state.mail.get(name)) and (waiting := self.state.awaiting.get(name)):
             key = next(iter(waiting))
             if key in self.state.asking:
                 self._answer(key, msgspec.convert(mail[0], Answer))
             else:
                 self._complete(ev.TaskCompleted(key, mail[0]))
+            if self.state.stopping:
+                return
 
     def _is_due(self) -> bool:
         if not self.state.alarms:
@@ -312,8 +315,8 @@ class Run:
                     self._stop(event.task)
                 elif self.state.stopping:
                     break
-            for vertex in decision.start:
-                self._begin_attempt(vertex.key)
+            for key in decision.start:
+                self._begin_attempt(key)
             if decision.end is not None:
                 self._say(decision.end)
             if not decision.settle and not decision.start:
@@ -336,9 +339,9 @@ class Run:
             return
         if self._spare and not self._slots.closed and self._may_keep():
             self._spare -= 1
-            self._launch(self.state.graph.by_key[key])
+            self._launch(key)
         elif self._slots.take():
-            self._launch(self.state.graph.by_key[key])
+            self._launch(key)
         else:
             self._schedule(key)
             self._queue(key)
@@ -360,9 +363,8 @@ class Run:
         """Whether nothing but a slot of this engine keeps it from starting; else it stands in line for its pools."""
         if self.tickets is None:
             return True
-        vertex = self.state.graph.by_key[key]
         try:
-            admitted = self.tickets.admits(vertex, self.state)
+            admitted = self.tickets.admits(key, self.state)
         except TaskError as error:
             self._say(ev.TaskFailed(key, Failure(error.type, f"concurrency_key: {error.message}", key)))
             return False
@@ -373,9 +375,9 @@ class Run:
     def _go_on(self, call: TaskCall) -> None:
         """An attempt that began under the former owner and still runs."""
         self._slots.force()
-        self.flying[call.task] = call
+        self.flying[call.address] = call
         if self.tickets is not None:
-            self.tickets.runs(self.state.graph.by_key[call.task], self.state)
+            self.tickets.runs(call.address, self.state)
 
     def _queue(self, key: str) -> None:
         self.wanted.add(key)
@@ -391,17 +393,16 @@ class Run:
 
     def _use_slot(self, key: str) -> None:
         if self.state.tasks[key].status is TaskStatus.SCHEDULED and not self.state.bars(key):
-            self._launch(self.state.graph.by_key[key])
+            self._launch(key)
         else:
             self._spare += 1
 
-    def _launch(self, vertex: Vertex) -> None:
+    def _launch(self, key: str) -> None:
         """With a slot held: writes `TaskStarted` and prepares the call; a config that cannot be rendered fails."""
-        key = vertex.key
         known: TaskState | None = self.state.tasks.get(key)
         attempt = 1 if known is None else known.attempt + 1
         try:
-            call = self._call(vertex, attempt, self.now)
+            call = self._call(key, attempt, self.now)
         except TaskError as error:
             self._spare += 1
             self._say(ev.TaskFailed(key, Failure(error.type, error.message, key)))
@@ -410,23 +411,25 @@ class Run:
         self.flying[key] = call
         self._next.calls.append(call)
 
-    def _call(self, vertex: Vertex, attempt: int, now: float) -> TaskCall:
+    def _call(self, key: str, attempt: int, now: float) -> TaskCall:
         """Templates refer to ancestors only, so the same attempt renders to the same call, here or after a crash
         (`now` to within the time of a commit).
         """
+        vertex = self.state.graph.by_key[key]
         task, number = vertex.task, self.state.execution_id
-        known = self.state.tasks.get(vertex.key)
+        known = self.state.tasks.get(key)
         self.state.now = now
+        iteration = key[len(task.key) :] if vertex.depth else ""
         return TaskCall(
             number,
             task.key,
             task.type,
-            vertex.config.render(self.state),
+            vertex.config.render(scope_of(self.state, key) if vertex.depth else self.state),
             attempt,
-            "",
+            iteration,
             task.timeout,
             task.executor,
-            f"{number}/{task.key}/",
+            f"{number}/{task.key}/{iteration}",
             task.heartbeat_timeout,
             task.resources,
             known is not None and is_suspect(known.losses),

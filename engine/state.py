@@ -10,6 +10,7 @@ from typing import Any, assert_never
 
 from engine import events as ev
 from engine.compensation import is_compensation
+from engine.fans import Fan, Fans, output_of
 from engine.graph import ERROR_LABEL, CompiledGraph, Vertex
 from engine.model import Answer, Failure
 from engine.states import ExecutionStatus, TaskStatus
@@ -76,6 +77,7 @@ class State:
         "error",
         "execution_id",
         "failed",
+        "fans",
         "graph",
         "heard",
         "input",
@@ -109,6 +111,9 @@ class State:
         """Tasks whose wait the world can see, and which have not had an answer."""
         self.busy = 0
         self.ended = 0
+        """Tasks of the graph that have ended."""
+        self.fans = Fans()
+        """Maps and loops, by address."""
         self.ready: dict[int, None] = {}
         self.undo: dict[str, None] = {}
         """Completed tasks that have a compensation which has not begun, the last one last."""
@@ -151,6 +156,8 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901, PLR0912 — one
             _activate(state, event.task, TaskStatus.RUNNING).attempt = event.attempt
         case ev.TaskScheduled():
             _activate(state, event.task, TaskStatus.SCHEDULED)
+            if state.fans:
+                state.fans.wait(event.task)
         case ev.TaskSkipped():
             _skip(state, event)
         case ev.TaskFailed():
@@ -159,6 +166,8 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901, PLR0912 — one
             _idle(state, event.task, TaskStatus.WAITING).output = event.output
         case ev.TaskAwaiting():
             _await(state, event)
+        case ev.TaskFannedOut():
+            _fan_out(state, event)
         case ev.TaskCancelled():
             _cancel(state, event.task)
         case ev.SignalReceived():
@@ -275,12 +284,16 @@ def _leave(state: State, key: str) -> TaskState:
     if task is None:
         task = state.tasks[key] = TaskState()
         vertex = state.graph.by_key[key]
-        if vertex.compensates is None:
+        if vertex.depth:
+            state.fans.enter(key)
+        elif vertex.compensates is None:
             state.ready.pop(vertex.index, None)
         else:
             state.undo.pop(vertex.compensates, None)
     elif task.status in _BUSY:
         state.busy -= 1
+        if task.status is TaskStatus.SCHEDULED and state.fans:
+            state.fans.go(key)
     else:
         task.due = None
         if task.awaiting is not None:
@@ -322,13 +335,21 @@ def _end(state: State, key: str, status: TaskStatus) -> TaskState:
     task = _leave(state, key)
     state.active.pop(key, None)
     task.status = status
-    state.ended += 1
+    if not (state.fans and state.fans.end(key, failed=status is TaskStatus.FAILED)):
+        state.ended += 1
     return task
 
 
 def _cancel(state: State, key: str) -> None:
     _end(state, key, TaskStatus.CANCELLED)
     state.asking.pop(key, None)
+
+
+def _fan_out(state: State, event: ev.TaskFannedOut) -> None:
+    _idle(state, event.task, TaskStatus.WAITING)
+    inner = state.graph.by_key[event.task].inner
+    assert inner is not None
+    state.fans.begin(event.task, Fan(inner.kind, event.count, event.max_parallel, event.tolerated))
 
 
 def _hear(state: State, event: ev.SignalReceived) -> None:
@@ -345,6 +366,8 @@ def _complete(state: State, event: ev.TaskCompleted) -> None:
         task.awaiting = None
         state.asking.pop(event.task, None)
     task.output = event.output
+    if state.fans and event.task in state.fans:
+        task.output = output_of(state.fans[event.task], event.task, state.tasks)
     task.label = event.label
     task.error = None
     vertex = state.graph.by_key[event.task]
@@ -386,6 +409,8 @@ def _lose(state: State, key: str, *, suspect: bool) -> None:
     task = state.tasks[key]
     task.losses += suspect
     task.status = TaskStatus.SCHEDULED
+    if state.fans:
+        state.fans.wait(key)
 
 
 def _settle(state: State, vertex: Vertex, label: str | None, *, unlabelled: bool = True) -> None:

@@ -10,13 +10,26 @@ from typing import Any, Literal
 from msgspec import structs
 
 from engine import limits
+from engine.bodies import apart
 from engine.catalog import Catalog, NodeType
 from engine.documents import check_payload
 from engine.errors import Fault, Invalid, TaskError
-from engine.expressions.templates import compile_template
 from engine.expressions.tree import pointer_of
 from engine.keeper import Keeper
-from engine.model import Ask, AwaitSignal, Completed, Failed, Failure, Lost, Outcome, Record, Result, Sleep, TaskCall
+from engine.model import (
+    Ask,
+    AwaitSignal,
+    Completed,
+    Failed,
+    Failure,
+    FanOut,
+    Lost,
+    Outcome,
+    Record,
+    Result,
+    Sleep,
+    TaskCall,
+)
 from engine.outcomes import portable
 from engine.rendering import compile_config
 from engine.secrets import names_in, shown
@@ -46,10 +59,11 @@ class TrialScope(Record, frozen=True):
 class Trial(Record, frozen=True, omit_defaults=False):
     """What came of it. `config` is what the node got; `elapsed` is in seconds.
 
-    `sleeping` and `waiting` say what the engine would do next: see `seconds`, `until` (epoch), `signal` and `reason`.
+    `sleeping`, `waiting` and `fanned_out` say what the engine would do next: see `seconds`, `until` (epoch), `signal`
+    and `reason`, and `count`, how often it would run the task inside.
     """
 
-    status: Literal["completed", "failed", "sleeping", "waiting"]
+    status: Literal["completed", "failed", "sleeping", "waiting", "fanned_out"]
     config: dict[str, Any]
     elapsed: float
     output: Any = None
@@ -60,6 +74,7 @@ class Trial(Record, frozen=True, omit_defaults=False):
     until: float | None = None
     signal: str | None = None
     reason: str | None = None
+    count: int | None = None
 
 
 class Trials:
@@ -100,9 +115,10 @@ class Trials:
         return _trial(shown(rendered), portable(KEY, result, elapsed), elapsed)
 
     def _rendered(self, type: str, config: Mapping[str, Any], scope: TrialScope) -> tuple[str, dict[str, Any]]:  # noqa: A002
-        template, faults = compile_config(config, self._nodes.conditions(type, config), "/config")
+        kept = apart(self._nodes.resolve(type) or "")
+        template, faults = compile_config(config, self._nodes.conditions(type, config), "/config", apart=kept)
         faults = [*self._nodes.config_faults(type, config, "/config"), *faults]
-        public = compile_template(dict(self._nodes.public(type, config)), "/config")[0]
+        public = compile_config(self._nodes.public(type, config), (), "/config", apart=kept)[0]
         for name, place in public.secrets.items():
             faults.append(Fault(f"the secret {name!r} cannot stand here", pointer_of(place), "template_secret"))
         for key, place in template.references.items():
@@ -114,7 +130,7 @@ class Trials:
         kind, canonical = self._nodes.canonical(type, config)
         try:
             conditions = self._nodes.conditions(kind, canonical)
-            rendered: dict[str, Any] = compile_config(canonical, conditions)[0].render(scope)
+            rendered: dict[str, Any] = compile_config(canonical, conditions, apart=kept)[0].render(scope)
         except TaskError as error:
             raise Invalid(error.message, pointer="/config", code="template") from None
         return kind, rendered
@@ -155,6 +171,8 @@ def _trial(config: dict[str, Any], result: Result, elapsed: float) -> Trial:
             return Trial("waiting", config, elapsed, seconds=timeout, reason=reason)
         case AwaitSignal(name=name, timeout=timeout):
             return Trial("waiting", config, elapsed, seconds=timeout, signal=name)
+        case FanOut(count=count):
+            return Trial("fanned_out", config, elapsed, count=count)
         case Failed(error=error, retryable=retryable):
             return Trial("failed", config, elapsed, error=error, retryable=retryable)
         case Lost(reason=reason):

@@ -5,13 +5,14 @@ Folded states are kept (least recently used), so that a status costs the events 
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, assert_never
 
 import msgspec
 
 from engine.compensation import address, is_compensation
 from engine.errors import ExecutionNotFound, TaskError
+from engine.fans import scope_of
 from engine.library import Entry, Library
 from engine.model import ExecutionRow, ExecutionView, TaskRun
 from engine.ports import WHOLE_HISTORY, PoolSlot, Store
@@ -67,8 +68,8 @@ class Views:
         """Why its scheduled tasks wait: no event says so, because it changes with what others hold."""
         slots = {slot.task: slot for slot in await self._store.get_slots([view.id])}
         tasks = tuple(
-            msgspec.structs.replace(task, reason=_why(slots[task.key]))
-            if task.status is TaskStatus.SCHEDULED and task.key in slots
+            msgspec.structs.replace(task, reason=_why(slots[task.key + task.iteration]))
+            if task.status is TaskStatus.SCHEDULED and task.key + task.iteration in slots
             else task
             for task in view.tasks
         )
@@ -133,6 +134,9 @@ def _why(slot: PoolSlot) -> str:
 def _view(folded: _Folded) -> ExecutionView:
     row, state = folded.row, folded.state
     status = derived_status(state)
+    order = folded.entry.graph.display_order
+    tasks = (*(_task_run(folded, key) for key in _addresses(state, order)), *_compensations(folded))
+    state.fans.lists.clear()  # rendered for these inputs; nobody else needs them
     return ExecutionView(
         row.id,
         row.workflow_id,
@@ -145,7 +149,7 @@ def _view(folded: _Folded) -> ExecutionView:
         state.started_at,
         state.ended_at,
         state.seq,
-        (*(_task_run(folded, key) for key in folded.entry.graph.display_order), *_compensations(folded)),
+        tasks,
         row.labels,
         row.rerun_of,
         state.cancelling,
@@ -163,10 +167,20 @@ def _compensations(folded: _Folded) -> list[TaskRun]:
     return [_task_run(folded, key) for key in keys]
 
 
-def _task_run(folded: _Folded, key: str) -> TaskRun:
+def _addresses(state: State, outer: Iterable[str]) -> Iterator[str]:
+    """Each task is followed by the items, or rounds, that it has begun."""
+    for key in outer:
+        yield key
+        fan = state.fans.get(key) if state.fans else None
+        if fan is not None:
+            yield from _addresses(state, fan.first(key))
+
+
+def _task_run(folded: _Folded, run: str) -> TaskRun:
     graph = folded.entry.graph
-    vertex = graph.by_key[key]
-    state = folded.state.tasks.get(key)
+    vertex = graph.by_key[run]
+    key = vertex.key
+    state = folded.state.tasks.get(run)
     unreached = state is None and is_terminal(folded.state.status)
     task = state or TaskState()
     undone = vertex.compensates
@@ -175,9 +189,9 @@ def _task_run(folded: _Folded, key: str) -> TaskRun:
         _name(graph.presentation.names, key, undone),
         vertex.task.type,
         TaskStatus.SKIPPED if unreached else task.status,
-        "",
+        run[len(key) :],
         task.attempt,
-        _input(folded.state, key) if state is not None and state.attempt else None,
+        _input(folded.state, run) if state is not None and state.attempt else None,
         task.output if task.status is TaskStatus.COMPLETED else None,
         task.error,
         task.label,
@@ -195,11 +209,12 @@ def _name(names: Mapping[str, str], key: str, undone: str | None) -> str:
     return names.get(key, key) if undone is None else f"{names.get(undone, undone)} (compensation)"
 
 
-def _input(state: State, key: str) -> Any:
+def _input(state: State, run: str) -> Any:
     """The rendered config: templates refer to ancestors only, so it is what the attempt was given."""
-    state.now = state.tasks[key].started_at or 0.0
-    config = state.graph.by_key[key].config
+    state.now = state.tasks[run].started_at or 0.0
+    config = state.graph.by_key[run].config
     try:
-        return shown(config.render(state)) if config.secrets else config.render(state)
+        rendered = config.render(scope_of(state, run))
+        return shown(rendered) if config.secrets else rendered
     except TaskError:
         return None

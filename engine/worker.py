@@ -19,6 +19,7 @@ from engine.errors import Exhausted, LeaseLost, MillraceError, Refused, StoreUna
 from engine.events import StoredEvent
 from engine.failpoints import hit
 from engine.journal import WriteQueue
+from engine.kept import KeptStates
 from engine.library import Entry, Library
 from engine.model import ExecutionRow, Result, TaskCall
 from engine.pools import Pools, Tickets
@@ -26,7 +27,7 @@ from engine.ports import WHOLE_HISTORY, Append, Committed, NewExecution, Park, S
 from engine.progress import Progress
 from engine.runner import Run
 from engine.slots import Slots
-from engine.state import derived_status
+from engine.state import State, derived_status
 from engine.states import ExecutionStatus
 from engine.steps import Step
 from engine.task_ports import Executor
@@ -87,6 +88,7 @@ class Worker:
         self._queue = WriteQueue(store, self._settled)
         self._queue.on_lost = self._on_lost
         self._pools = Pools(store, self.granted, self.lost)
+        self._kept = KeptStates()
         self._dirty: list[Run] = []
         self._flush_soon = False
         self._news: list[int] = []
@@ -252,12 +254,14 @@ class Worker:
     async def _load(self, rows: Sequence[ExecutionRow], now: float) -> None:
         lease = self.lease
         entries = await self._library.get(sorted({row.version_id for row in rows}))
-        histories = await self.store.read_events({row.id: 0 for row in rows}, WHOLE_HISTORY)
+        kept = {row.id: state for row in rows if (state := self._kept.take(row.id)) is not None}
+        known = {row.id: kept[row.id].seq if row.id in kept else 0 for row in rows}
+        histories = await self.store.read_events(known, WHOLE_HISTORY)
         if lease != self.lease:
             return
         hit("load.after")
         for row in rows:
-            self._admit(row, entries, histories.get(row.id, []), now)
+            self._admit(row, entries, kept.get(row.id), histories.get(row.id, []), now)
         runs = [self.runs[row.id] for row in rows if row.id in self.runs]
         try:
             await self._load_tickets(runs)
@@ -287,12 +291,14 @@ class Worker:
             run.resume(running[run.state.execution_id], known)
             self._mark(run)
 
-    def _admit(self, row: ExecutionRow, entries: Mapping[int, Entry], history: list[StoredEvent], now: float) -> None:
+    def _admit(
+        self, row: ExecutionRow, entries: Mapping[int, Entry], kept: State | None, news: list[StoredEvent], now: float
+    ) -> None:
         """One that cannot be read harms no other; it stays ours, and untouched, until this lease ends."""
         try:
             run = self._new_run(row.id, entries[row.version_id], row)
             run.committing = True  # nothing moves before `_resume`
-            run.load(history, now)
+            run.load(news, now, kept)
         except Exception:
             log.exception("execution cannot be read; it is left alone", execution=row.id)
             broken = self.runs.pop(row.id, None)
@@ -411,6 +417,8 @@ class Worker:
         if step.ended or step.parked:
             self._forget(run)
             if step.parked:
+                run.committed(step, at)
+                self._kept.keep(run.state)
                 self._parked(step.append.park, at)
                 if run.has_news:
                     self.wake_claims.set()

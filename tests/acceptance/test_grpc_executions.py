@@ -55,6 +55,20 @@ def test_json_text_is_exact(served: Served) -> None:
     assert json.loads(result.input_json) == {"x": [big, 1.0]}
 
 
+def test_items_of_a_map_are_rows_of_their_own(served: Served) -> None:
+    body = {"type": "set", "config": {"got": "{{item}} of {{input.x}}"}}
+    mapped = {"key": "m", "type": "map", "parameters": {"items": "{{input.x}}", "task": body}}
+    result = served.execute(served.workflow(mapped), 20, input_json='{"x": ["a", "b"]}').result
+    assert [(task.key, task.iteration, task.type, task.status) for task in result.tasks] == [
+        ("m", "", "map", "completed"),
+        ("m", "[0]", "set", "completed"),
+        ("m", "[1]", "set", "completed"),
+    ]
+    got = [{"got": f'{letter} of ["a","b"]'} for letter in "ab"]
+    assert json.loads(result.output_json) == {"m": {"results": got, "errors": []}}
+    assert [json.loads(task.input_json) for task in result.tasks[1:]] == got
+
+
 def test_an_execution_without_input_has_an_empty_object(served: Served) -> None:
     assert served.execute(served.workflow({"parameters": {}}), 10).result.input_json == "{}"
 

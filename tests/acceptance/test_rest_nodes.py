@@ -76,6 +76,9 @@ async def test_each_outcome_has_its_status(rest: Rest) -> None:
     assert (late["status"], late["error"]["type"]) == ("failed", "timeout")
     code = await trial(rest, "code", config={"code": "def process(x):\n  return x * 2", "inputs": {"x": 21}})
     assert code["output"] == 42
+    body = {"type": "noop", "config": {"of": "{{item}}"}}
+    fan = await trial(rest, "for_each", config={"items": "{{input}}", "task": body}, input=[1, 2])
+    assert (fan["status"], fan["count"], fan["config"]["task"]) == ("fanned_out", 2, body)
     blocking = await trial(rest, "sql", config={"statement": "SELECT 1"})
     assert blocking["error"]["type"] == "unknown_connection"
 

@@ -46,9 +46,11 @@ def _on_error(rnd: random.Random, later: list[str]) -> str:
 
 
 def _task(rnd: random.Random, key: str, on_error: str, before: list[str]) -> Task:
+    kind, config = _work(rnd, before)
     return Task(
         key,
-        config=_config(rnd, before),
+        kind,
+        config=config,
         when=_when(rnd, before),
         retry=_retry(rnd),
         on_error=on_error,
@@ -72,6 +74,22 @@ def _retry(rnd: random.Random) -> RetryPolicy:
         jitter=rnd.choice((0.0, 0.5)),
         non_retryable=("fatal",),
     )
+
+
+def _work(rnd: random.Random, before: list[str], depth: int = 0) -> tuple[str, dict[str, object]]:
+    """A type and its config; one in six runs another task many times."""
+    chance = rnd.random()
+    if chance >= (0.16, 0.3, 0.0)[depth]:
+        return "noop", _config(rnd, before)
+    kind, inner = _work(rnd, before, depth + 1)
+    names = {"item": "{{item}}", "n": "{{index}}"} if chance < 0.1 else {"round": "{{round}}", "before": "{{last}}"}
+    body: dict[str, object] = {"type": kind, "config": inner | (names if kind == "noop" else {})}
+    body["retry"] = {"max_attempts": rnd.choice((1, 2)), "initial_interval": rnd.choice((0.0, 2.0))}
+    if chance < 0.1:
+        items: object = [{"v": number} for number in range(rnd.choice((0, 1, 2, 3, 20)))]
+        return "map", {"items": "{{input.deep.list}}" if rnd.random() < 0.3 else items, "task": body}
+    guard = rnd.choice(({"until": "{{last.v}}"}, {"until": "{{input.flag}}"}, {"while": "{{input.n}}"}))
+    return "loop", {"task": body, "max_rounds": rnd.choice((1, 3)), **guard}
 
 
 def _when(rnd: random.Random, before: list[str]) -> bool | str:

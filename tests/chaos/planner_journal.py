@@ -5,8 +5,8 @@ from typing import Any
 
 from engine import events as ev
 from engine.graph import CompiledGraph
-from engine.model import AwaitSignal, Completed, Failed, Failure, Graph, Lost, Result, Sleep, TaskCall
-from engine.planner import plan
+from engine.model import AwaitSignal, Completed, Failed, Failure, FanOut, Graph, Lost, Result, Sleep, TaskCall
+from engine.planner import Decision, plan
 from engine.ports import Append, Park, Signal
 from engine.runner import Run
 from engine.state import State, TaskState, apply, replay, stamp
@@ -14,7 +14,7 @@ from engine.states import EXECUTION_MOVES, TASK_MOVES, ExecutionStatus, is_termi
 from engine.states import TaskStatus as T
 from engine.steps import Step
 from tests.chaos import planner_waits
-from tests.chaos.planner_twin import MISSING, NOTHING, History, Verdict, retry_bounds
+from tests.chaos.planner_twin import MISSING, NOTHING, FanVerdict, History, Verdict, retry_bounds
 
 Move = tuple[str, str, str]
 """`task` or `execution`, from, to."""
@@ -22,6 +22,12 @@ Counted = str | Move
 SUSPECT, MOST_LOSSES = 2, 7
 """Losses after which a task runs alone, and after which it is given up."""
 _ENDED = (T.COMPLETED, T.FAILED, T.SKIPPED, T.CANCELLED)
+_SAID: dict[type[ev.Event], type[Result]] = {
+    ev.TaskSleeping: Sleep,
+    ev.TaskAwaiting: AwaitSignal,
+    ev.TaskFannedOut: FanOut,
+}
+"""What an attempt reported of which an event tells."""
 VIEW_ONLY = {"graph", "started_at", "ended_at", "scheduled_at"}
 """What the owner of an execution does not keep: only those who read an execution need it."""
 
@@ -83,7 +89,7 @@ class Journal:
         event = ev.decode(stored)
         before = History(self.graph, self.events)
         verdict = before.verdict()
-        assert decided(self.state) == verdict, (self.events, verdict)
+        assert agrees(decided(self.state), verdict), (self.events, verdict)
         self._check_event(event, before, verdict, now)
         self._count_move(event)
         self.stored.append(stored)
@@ -92,6 +98,12 @@ class Journal:
         apply(self.state, event)
         stamp(self.state, event, at)
         self.counts[type(event).__name__] += 1
+        for fan in verdict.fans:
+            if fan.key is not None and fan.key == getattr(event, "task", None):
+                kind = f"{before.work(fan.key).type} {'inside ' if before.outer(fan.key) else ''}"
+                self.counts[f"{kind}{fan.failure or 'completed'}"] += 1
+        if isinstance(event, ev.TaskCancelled) and verdict.fans:
+            self.counts["runs cancelled while their execution went on"] += 1
 
     def _count_move(self, event: ev.Event) -> None:
         after = History(self.graph, [*self.events, event])
@@ -111,14 +123,14 @@ class Journal:
             case ev.TaskSkipped(task=key, reason=reason):
                 assert (key, reason) in verdict.skips
             case ev.TaskCompleted():
-                self._check_completed(event, before, now)
+                self._check_completed(event, before, verdict, now)
             case ev.TaskFailed():
                 self._check_failed(event, before, verdict, now)
-            case ev.TaskSleeping() | ev.TaskAwaiting():
-                given = self.expected.pop(event.task)
-                assert isinstance(given, Sleep | AwaitSignal)
+            case ev.TaskSleeping() | ev.TaskAwaiting() | ev.TaskFannedOut():
+                assert isinstance(self.expected.pop(event.task), _SAID[type(event)])
             case ev.TaskCancelled(task=key):
-                assert key in verdict.cancels
+                assert key in verdict.cancels or any(key in fan.cancels for fan in verdict.fans)
+                self.expected.pop(key, None)
             case ev.CancelRequested():
                 assert not before.compensating()
             case ev.CompensationStarted() | ev.ExecutionCompleted() | ev.ExecutionFailed() | ev.ExecutionCancelled():
@@ -140,7 +152,8 @@ class Journal:
         assert (key in before.undone) == before.compensating()
         match before.status(key):
             case T.PENDING:
-                assert key in verdict.starts, "a task started before its join was decided"
+                may = verdict.starts | {fan.start for fan in verdict.fans}
+                assert key in may, "a task started before its join was decided"
             case T.RETRYING:
                 due = before.due(key, self.times)
                 assert due is not None
@@ -149,12 +162,15 @@ class Journal:
                 assert status is T.SCHEDULED
         if isinstance(event, ev.TaskStarted):
             assert event.attempt == before.attempts(key) + 1
-            assert before.render(before.work(key).config) is not MISSING
+            assert before.config(key) is not MISSING
 
-    def _check_completed(self, event: ev.TaskCompleted, before: History, now: float) -> None:
+    def _check_completed(self, event: ev.TaskCompleted, before: History, verdict: Verdict, now: float) -> None:
         key, name = event.task, before.waits_for(event.task)
         assert before.lost_way(key, event.label) is None
-        if name is not None and planner_waits.check_end(before, event, before.due(key, self.times), now):
+        if before.status(key) is T.WAITING and before.fanned_out(key):
+            assert FanVerdict(None, key) in verdict.fans
+            assert event == ev.TaskCompleted(key), "what it puts out is said twice"
+        elif name is not None and planner_waits.check_end(before, event, before.due(key, self.times), now):
             self.counts["answered"] += 1
         elif name is not None:
             assert event.output == before.mail(name)[0]
@@ -184,6 +200,8 @@ class Journal:
                 assert (event.retry_in is None) == (bounds is None)
                 assert bounds is None or bounds[0] <= (event.retry_in or 0) <= bounds[1]
                 return
+            case T.WAITING if before.fanned_out(key):
+                assert FanVerdict(None, key, failure=event.error.type) in verdict.fans
             case T.WAITING:
                 self._check_wait_failed(event, before, now)
             case T.PENDING if key in verdict.faults:
@@ -191,8 +209,9 @@ class Journal:
             case T.SCHEDULED if event.error.type == "process_lost":
                 assert before.losses(key) == MOST_LOSSES
             case status:
-                assert status is T.SCHEDULED or key in verdict.starts
-                assert before.render(before.work(key).config) is MISSING
+                may = verdict.starts | {fan.start for fan in verdict.fans}
+                assert status is T.SCHEDULED or key in may
+                assert before.config(key) is MISSING
         assert event.retry_in is None
 
     def _check_lost(self, event: ev.TaskLost, before: History) -> None:
@@ -248,18 +267,20 @@ class Journal:
         cancelled = {e.task for e in step.events if isinstance(e, ev.TaskCancelled)}
         started = [(e.task, e.attempt) for e in step.events if isinstance(e, ev.TaskStarted)]
         assert step.ended == self.ended
-        assert [(call.task, call.attempt) for call in step.calls] == [s for s in started if s[0] not in cancelled]
+        assert [(call.address, call.attempt) for call in step.calls] == [s for s in started if s[0] not in cancelled]
         for call in step.calls:
             self.check_call(call)
-        assert {call.task for call in step.cancels} <= cancelled
+        assert {call.address for call in step.cancels} <= cancelled
 
     def check_call(self, call: TaskCall) -> None:
         """A call is what the journal says of it, whoever asks and when."""
         history = History(self.graph, self.events)
-        assert call.config == history.render(history.work(call.task).config)
-        assert call.attempt == history.attempts(call.task)
-        assert call.alone == (history.losses(call.task) >= SUSPECT)
-        assert call.idempotency_key == f"{self.id}/{call.task}/"
+        run = call.task + call.iteration
+        assert call.type == history.work(run).type
+        assert call.config == history.config(run)
+        assert call.attempt == history.attempts(run)
+        assert call.alone == (history.losses(run) >= SUSPECT)
+        assert call.idempotency_key == f"{self.id}/{call.task}/{call.iteration}"
 
     def _check_decided(self, step: Step, at: float) -> None:
         """Nothing that could be decided is left; parked exactly when no task holds or awaits a slot."""
@@ -299,9 +320,18 @@ class Journal:
         assert fields(again, all_times=True) == fields(self.state, all_times=True)
 
 
+def agrees(decision: Verdict, verdict: Verdict) -> bool:
+    """Whether it is what must follow; of maps and loops one goes on at a time."""
+    if decision.fans:
+        return decision.fans <= verdict.fans and decision._replace(fans=verdict.fans) == verdict
+    return decision == verdict
+
+
 def decided(state: State) -> Verdict:
     """The planner's decision in the twin's words."""
     decision = plan(state)
+    if decision.end is None and (fan := _fan_decision(decision)) is not None:
+        return NOTHING._replace(fans=frozenset({fan}))
     skips, faults, cancels = set(), set(), set()
     undoing = None
     for event in decision.settle:
@@ -316,11 +346,25 @@ def decided(state: State) -> Verdict:
                 undoing = event
             case _:
                 raise AssertionError(event)
-    starts = [vertex.key for vertex in decision.start]
+    starts = decision.start
     settled = len(skips) + len(faults) + len(cancels) + (undoing is not None)
     assert (len(starts), settled) == (len(decision.start), len(decision.settle))
     assert len(set(starts)) == len(starts)
     return Verdict(frozenset(starts), frozenset(skips), frozenset(faults), frozenset(cancels), decision.end, undoing)
+
+
+def _fan_decision(decision: Decision) -> FanVerdict | None:
+    match decision.start, decision.settle:
+        case [[key], []] if "[" in key or "." in key:
+            return FanVerdict(key)
+        case [[], [ev.TaskCompleted(task=key)]]:
+            return FanVerdict(None, key)
+        case [[], [*cancelled, ev.TaskFailed(task=key, error=error)]] if not error.message.startswith("when:"):
+            cancels = [event.task for event in cancelled if isinstance(event, ev.TaskCancelled)]
+            assert len(cancels) == len(cancelled)
+            return FanVerdict(None, key, frozenset(cancels), error.type)
+        case _:
+            return None
 
 
 def fields(state: State, *, all_times: bool = False) -> dict[str, Any]:

@@ -15,15 +15,16 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 
 from engine.graph import CompiledGraph
-from engine.model import AwaitSignal, Completed, Failed, Failure, Lost, Presentation, Result, Sleep, TaskCall
+from engine.model import AwaitSignal, Completed, Failed, Failure, FanOut, Lost, Presentation, Result, Sleep, TaskCall
 from engine.ports import NewExecution, Signal
 from engine.runner import Run
 from engine.slots import Slots
-from engine.states import ExecutionStatus
+from engine.state import State
+from engine.states import ExecutionStatus, TaskStatus
 from engine.steps import Step
 from engine.waits import OWN
 from tests.chaos.planner_graphs import SIGNALS, random_graph, random_input
-from tests.chaos.planner_journal import Counted, Journal, Move
+from tests.chaos.planner_journal import Counted, Journal, Move, fields
 from tests.chaos.planner_waits import ANSWERS, random_wait
 
 LIVE = 4
@@ -87,6 +88,8 @@ class World:
         self.news: dict[int, Run] = {}
         self.steps: dict[int, Step] = {}
         self.calls: list[TaskCall] = []
+        self.kept: dict[int, State] = {}
+        """States of executions that left memory, as `engine.kept` has them."""
 
     def step(self) -> None:
         """One thing happens, and all that must hold is checked."""
@@ -145,18 +148,19 @@ class World:
         """An attempt that runs comes to some end."""
         call = self.calls.pop(self.rnd.randrange(len(self.calls)))
         self._outlive([call])
-        result = random_result(self.rnd, self.now)
+        result = random_result(self.rnd, self.now, call)
         run = self.runs.get(call.execution_id)
-        if run is not None and run.flying.get(call.task) is call:
-            self.journals[call.execution_id].expected[call.task] = result
+        if run is not None and run.flying.get(call.address) is call:
+            self.journals[call.execution_id].expected[call.address] = result
         self._report(call, result)
 
     def repeat(self) -> None:
         """A second report of an attempt, or one that comes when nobody waits for it; best while the next one runs."""
         again = [
-            c for c in self.old_calls if c.execution_id in self.runs and c.task in self.runs[c.execution_id].flying
+            c for c in self.old_calls if c.execution_id in self.runs and c.address in self.runs[c.execution_id].flying
         ]
-        self._report(self.rnd.choice(again or self.old_calls), random_result(self.rnd, self.now))
+        call = self.rnd.choice(again or self.old_calls)
+        self._report(call, random_result(self.rnd, self.now, call))
 
     def commit(self) -> None:
         self._commit(self.rnd.choice(list(self.steps)))
@@ -274,12 +278,15 @@ class World:
         journal.expected.clear()
         journal.check_rebuilt()
         run = self.runs[journal.id] = Run(journal.id, journal.compiled, self.slots, self._wake, journal.status)
-        run.load(journal.stored, self.now)
+        kept = self.kept.pop(journal.id, None) if self.rnd.random() < 0.5 else None
+        run.load(journal.stored[kept.seq if kept else 0 :], self.now, kept)
+        assert fields(run.state) == fields(journal.state), "what was kept is not what is stored"
+        self.counts["kept"] += kept is not None
         running = run.running()
         for call in running:
             journal.check_call(call)
         attached = [call for call in running if call in alive]
-        journal.attached = {call.task for call in attached}
+        journal.attached = {call.address for call in attached}
         run.resume(running, {id(call) for call in attached})
         self.calls += attached
         self.counts["attached"] += len(attached)
@@ -308,8 +315,11 @@ class World:
         self.calls = [call for call in self.calls if call not in step.cancels]
         if step.ended or step.parked:
             self._forget(run)
+            if step.parked and not run.state.busy:
+                self.kept[number] = run.state
         else:
-            self.calls += step.calls
+            self._outlive(step.cancels)
+            self.calls = [call for call in self.calls if id(call) not in {id(c) for c in step.cancels}] + step.calls
             if run.has_news:
                 self._wake(run)
         if step.ended:
@@ -334,6 +344,9 @@ class World:
     def _check_slots(self) -> None:
         held = sum(len(run.flying) + len(run._granted) for run in self.runs.values())
         assert self.slots.free + held == self.slots.size, "a slot leaked"
+        for run in self.runs.values():
+            flying = {run.state.tasks[address].status for address in run.flying}
+            assert flying <= {TaskStatus.RUNNING}, "an attempt goes on that nobody waits for"
         waiting = sum(len(run.wanted) for run in self.runs.values())
         assert not (self.slots.free > 0 and waiting), "a slot is free and a task waits"
 
@@ -360,9 +373,13 @@ class World:
         raise AssertionError(f"stuck: {[journal.events for journal in self.journals.values()]}")
 
 
-def random_result(rnd: random.Random, now: float) -> Result:
+def random_result(rnd: random.Random, now: float, call: TaskCall) -> Result:
     """How an attempt may come out."""
     chance = rnd.random()
+    if call.type == "map" and chance < 0.9:
+        return FanOut(len(call.config["items"]), rnd.choice((1, 2, 20, 20)), rnd.choice((0, 0, 1, 5)))
+    if call.type == "loop" and chance < 0.9:
+        return FanOut(call.config["max_rounds"])
     if chance < 0.06:
         return Lost("its process died", suspect=rnd.random() < 0.7)
     if chance < 0.55:

@@ -5,7 +5,8 @@ design's section *Meaning*; none of the engine's own folding, planning or render
 """
 
 import re
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from engine import events as ev
@@ -13,6 +14,9 @@ from engine.model import Compensation, Failure, Graph, RetryPolicy, Task
 from engine.states import TaskStatus as T
 
 MISSING = object()
+IN_LINE = 16
+"""Runs of one map that may wait for slots at once."""
+_STEP = re.compile(r"\[(\d+)\]|\.(\d+)")
 _OPEN = (T.SCHEDULED, T.RUNNING, T.RETRYING, T.WAITING)
 _DONE = (T.COMPLETED, T.FAILED, T.SKIPPED, T.CANCELLED)
 _STATUS: dict[type[ev.Event], T] = {
@@ -21,6 +25,7 @@ _STATUS: dict[type[ev.Event], T] = {
     ev.TaskLost: T.SCHEDULED,
     ev.TaskStarted: T.RUNNING,
     ev.TaskCompleted: T.COMPLETED,
+    ev.TaskFannedOut: T.WAITING,
     ev.TaskSleeping: T.WAITING,
     ev.TaskAwaiting: T.WAITING,
     ev.TaskSkipped: T.SKIPPED,
@@ -31,7 +36,9 @@ _STATUS: dict[type[ev.Event], T] = {
 class Verdict(NamedTuple):
     """What must follow now: tasks that may start, tasks to settle (with the reason), tasks to cancel, the end.
 
-    `undoing` says that compensations begin before the end.
+    `undoing` says that compensations begin before the end. `fans` are the decisions of maps and loops, of which one is
+    made at a time, when there is no other: a run that starts, or the end, with runs to cancel before it and the type of
+    the failure.
     """
 
     starts: frozenset[str]
@@ -40,6 +47,16 @@ class Verdict(NamedTuple):
     cancels: frozenset[str]
     end: ev.Event | None
     undoing: ev.CompensationStarted | None = None
+    fans: frozenset["FanVerdict"] = frozenset()
+
+
+class FanVerdict(NamedTuple):
+    """`start` or `key`: which run begins, or which map or loop ends."""
+
+    start: str | None
+    key: str | None = None
+    cancels: frozenset[str] = frozenset()
+    failure: str | None = None
 
 
 NOTHING = Verdict(frozenset(), frozenset(), frozenset(), frozenset(), None)
@@ -54,16 +71,25 @@ class History:
         self.tasks = {task.key: task for task in graph.tasks}
         self.undone = {f"{task.key}~compensate": task.key for task in graph.tasks if task.compensate is not None}
         """What each compensation undoes."""
-        self.keys = [*self.tasks, *self.undone]
-        self._own: dict[str, list[ev.Event]] = {key: [] for key in self.keys}
+        self._own: dict[str, list[ev.Event]] = defaultdict(list, {key: [] for key in (*self.tasks, *self.undone)})
         for event in events:
             for key in getattr(event, "lost", None) or (getattr(event, "task", None),):
                 if key is not None:
                     self._own[key].append(event)
 
-    def work(self, key: str) -> Task | Compensation:
-        """What is run under `key`."""
+    @property
+    def keys(self) -> list[str]:
+        """Tasks, what undoes them, and the items and rounds that have begun."""
+        return list(self._own)
+
+    def work(self, address: str) -> Task | Compensation:
+        """What is run under it."""
+        key, *steps = re.split(r"[\[.]", address)
         work = self.tasks[self.undone[key]].compensate if key in self.undone else self.tasks[key]
+        for _ in steps:
+            assert work is not None
+            body = work.config["task"]
+            work = Task(key, body["type"], body["config"], retry=RetryPolicy(**body["retry"]))
         assert work is not None
         return work
 
@@ -125,14 +151,89 @@ class History:
         """What must follow."""
         if not self.events or isinstance(self.events[-1], ev.TERMINAL_EVENTS):
             return NOTHING
-        statuses = {key: self.status(key) for key in self.tasks}
+        statuses = {key: self.status(key) for key in self.keys}
         why = self.why()
         if why is not None:
             still_open = frozenset(key for key, status in statuses.items() if status in _OPEN)
             return self._undo(why) if self.compensating() else self._stop(why, still_open)
-        if all(status in _DONE for status in statuses.values()):
+        if all(statuses[key] in _DONE for key in self.tasks):
             return NOTHING._replace(end=ev.ExecutionCompleted())
-        return self._joins(statuses)
+        joins = self._joins({key: statuses[key] for key in self.tasks})
+        return joins if joins != NOTHING else NOTHING._replace(fans=frozenset(self._fans(statuses)))
+
+    def _fans(self, statuses: dict[str, T]) -> Iterator[FanVerdict]:
+        """What maps and loops have to decide."""
+        for key, status in statuses.items():
+            event = self.fanned_out(key)
+            if event is None or status in _DONE:
+                continue
+            is_map = self.work(key).type == "map"
+            mine = [run for run in statuses if self.outer(run) == key]
+            live = [run for run in mine if statuses[run] in _OPEN]
+            failed = sum(statuses[run] is T.FAILED for run in mine)
+            if failed > event.tolerated:
+                below = {run for run in statuses if run.startswith((f"{key}[", f"{key}.")) and statuses[run] in _OPEN}
+                kind = "items_failed" if is_map else None
+                yield FanVerdict(None, key, frozenset(below), kind or self.own(mine[-1])[-1].error.type)  # type: ignore[union-attr]
+                continue
+            if len(live) >= event.max_parallel or sum(statuses[run] is T.SCHEDULED for run in live) >= IN_LINE:
+                continue
+            if is_map and len(mine) < event.count:
+                yield FanVerdict(f"{key}[{len(mine)}]")
+            elif is_map and not live:
+                yield FanVerdict(None, key, failure=self.lost_way(key, None))
+            elif not is_map:
+                yield self._round(key, event.count, len(mine))
+
+    def _round(self, key: str, most: int, ended: int) -> FanVerdict:
+        config = self.work(key).config
+        is_until = "until" in config
+        if not is_until or ended:
+            last = self.output(f"{key}.{ended}") if ended else None
+            names = {**self.names(key), "round": ended + (not is_until), "last": last}
+            holds = self.render(config["until" if is_until else "while"], names)
+            if holds is MISSING:
+                return FanVerdict(None, key, failure="template")
+            if bool(holds) == is_until:
+                return FanVerdict(None, key, failure=self.lost_way(key, None))
+        return FanVerdict(f"{key}.{ended + 1}") if ended < most else FanVerdict(None, key, failure="max_rounds")
+
+    def fanned_out(self, key: str) -> ev.TaskFannedOut | None:
+        """The event with which it began to run another task many times."""
+        return next((event for event in self.own(key) if isinstance(event, ev.TaskFannedOut)), None)
+
+    def outer(self, run: str) -> str:
+        """The map or loop that it is a run of; empty for a task."""
+        steps = list(_STEP.finditer(run))
+        return run[: steps[-1].start()] if steps else ""
+
+    def names(self, run: str) -> dict[str, Any]:
+        """The roots that its templates have besides."""
+        found: dict[str, Any] = {}
+        for step in _STEP.finditer(run):
+            outer, number = run[: step.start()], int(step[1] or step[2])
+            if step[1]:
+                items = self.render(self.work(outer).config["items"], found)
+                found = {**found, "item": items[number], "index": number}
+            else:
+                found = {**found, "round": number, "last": self.output(f"{outer}.{number - 1}") if number > 1 else None}
+        return found
+
+    def output(self, key: str) -> Any:
+        """What a task, item or round has put out."""
+        done = [event for event in self.own(key) if isinstance(event, ev.TaskCompleted)]
+        fan = self.fanned_out(key)
+        if not done or fan is None:
+            return done[0].output if done else None
+        mine = [run for run in self.keys if self.outer(run) == key]
+        if self.work(key).type == "loop":
+            return {"last": self.output(mine[-1]) if mine else None, "rounds": len(mine)}
+        last = [(place, self.own(run)[-1]) for place, run in enumerate(mine) if self.status(run) is T.FAILED]
+        errors = [(place, event.error) for place, event in last if isinstance(event, ev.TaskFailed)]
+        return {
+            "results": [self.output(run) for run in mine],
+            "errors": [{"index": place, "type": e.type, "message": e.message} for place, e in errors],
+        }
 
     def why(self) -> ev.CancelRequested | Failure | None:
         """Why it must end, if it must."""
@@ -233,19 +334,26 @@ class History:
 
     # --- templates: whole strings only ---
 
-    def render(self, value: Any) -> Any:
+    def config(self, run: str) -> Any:
+        """What an attempt is given; what it runs many times is no part of that."""
+        config = self.work(run).config
+        apart = ("task", "until", "while") if self.work(run).type in ("map", "loop") else ()
+        own = self.render({name: value for name, value in config.items() if name not in apart}, self.names(run))
+        return own if own is MISSING else own | {name: config[name] for name in apart if name in config}
+
+    def render(self, value: Any, names: dict[str, Any] | None = None) -> Any:
         """`value` with its templates replaced, or MISSING if one of them leads nowhere."""
         if isinstance(value, dict):
-            children = {key: self.render(child) for key, child in value.items()}
+            children = {key: self.render(child, names) for key, child in value.items()}
             return MISSING if any(child is MISSING for child in children.values()) else children
         if isinstance(value, list):
-            items = [self.render(child) for child in value]
+            items = [self.render(child, names) for child in value]
             return MISSING if any(child is MISSING for child in items) else items
         if isinstance(value, str) and value.startswith("{{"):
-            return self._look_up(value.strip("{}"))
+            return self._look_up(value.strip("{}"), names or {})
         return value
 
-    def _look_up(self, path: str) -> Any:
+    def _look_up(self, path: str, names: dict[str, Any]) -> Any:
         root, *rest = re.findall(r"[^.\[\]]+", path)
         value: Any
         if root == "input":
@@ -258,10 +366,11 @@ class History:
                 value = {"type": why.type, "message": why.message, "task": why.task}
             else:
                 value = {"type": "cancelled", "message": "the execution was cancelled", "task": None}
+        elif root in names:
+            value = names[root]
         else:
             key, _, *rest = rest
-            done = [e for e in self.own(key) if isinstance(e, ev.TaskCompleted)]
-            value = done[0].output if done else None
+            value = self.output(key)
         for segment in rest:
             try:
                 value = value[int(segment)] if isinstance(value, list) else value[segment]

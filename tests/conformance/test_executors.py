@@ -17,7 +17,20 @@ import pytest_asyncio
 
 from engine import limits, registry
 from engine.errors import ConfigurationError, MillraceError
-from engine.model import Answer, Ask, AwaitSignal, Completed, Failed, Failure, Lost, Outcome, Result, Sleep, TaskCall
+from engine.model import (
+    Answer,
+    Ask,
+    AwaitSignal,
+    Completed,
+    Failed,
+    Failure,
+    FanOut,
+    Lost,
+    Outcome,
+    Result,
+    Sleep,
+    TaskCall,
+)
 from engine.task_ports import Executor, ExecutorOptions
 from tests.conformance.executor_host import KINDS, Marks
 from tests.conformance.rigs import RIGS, Rig
@@ -168,6 +181,7 @@ async def bench(name: str, rig: Rig, marks: Marks, lasting: Lasting | None) -> A
         Sleep(2.5, output=1),
         Sleep(until=9.0),
         AwaitSignal("go", 3.0),
+        FanOut(3, 2, 1),
         AwaitSignal("@t0", 3.0, Ask("approval", "waits", "t", {"who": ["é"]}), Answer([1], "x", Failure("f", "m"))),
     ],
     ids=repr,

@@ -13,6 +13,7 @@ AT = "2026-11-20T12:00:0{}.000000Z"
 
 def execution(*keys: str, **fields: Any) -> dict[str, Any]:
     task = {"name": "", "status": "pending", "attempt": 0, "error": None, "started_at": None, "completed_at": None}
+    task["iteration"] = None
     return {
         "execution_id": 7,
         "status": "running",
@@ -51,6 +52,8 @@ def test_every_event_of_the_engine_has_a_status() -> None:
         ([event("TaskStarted", task="a"), event("TaskFailed", task="a", error={"message": "no"})], "✘ a  failed"),
         ([event("TaskSleeping", task="a")], "waiting"),
         ([event("TaskAwaiting", task="a", reason="waits for approval by anna")], "waits for approval by anna"),
+        ([event("TaskFannedOut", task="a", count=2), event("TaskStarted", task="a[0]")], "a[0]  running"),
+        ([event("TaskFannedOut", task="a", count=2), event("TaskStarted", task="a[0]")], "⏾ a     waiting"),
         ([event("TaskSkipped", task="a")], "↷ a  skipped"),
         ([event("TaskCancelled", task="a")], "■ a  cancelled"),
         ([event("ExecutionCompleted")], "execution 7  completed"),

@@ -71,6 +71,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "TaskLost": {"suspect": True},
     "TaskSleeping": {"seconds": 0.0, "until": None, "output": None},
     "TaskAwaiting": {"timeout": None, "kind": None, "reason": None, "otherwise": None},
+    "TaskFannedOut": {"max_parallel": 1, "tolerated": 0, "elapsed": 0.0},
     "TaskSkipped": {"reason": "not_taken"},
     "SignalReceived": {"payload": None, "signal_id": 0, "dedupe_key": None},
     "CancelRequested": {"reason": None},

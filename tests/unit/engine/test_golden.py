@@ -20,7 +20,7 @@ from engine.state import State, TaskState, apply, replay
 from engine.states import TASK_MOVES, TaskStatus
 
 FOLDER = Path(__file__).parents[2] / "golden"
-FILES = {"v1.jsonl": "eec971a6c26d52ce63bf63b4019a2c608736ea12b71c6d61dbe77c3d80ff167e"}
+FILES = {"v1.jsonl": "1e527eac4ea9a9f58a585868d0fe8cdffefe66579864e3ce5cfb9685b76808a4"}
 
 
 @pytest.fixture(params=sorted(FILES))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from engine import events as ev
 from engine import limits
 from engine.errors import TaskError
-from engine.model import AwaitSignal, Completed, Failed, Failure, Lost, Outcome, Result, Sleep
+from engine.model import AwaitSignal, Completed, Failed, Failure, FanOut, Lost, Outcome, Result, Sleep
 from engine.outcomes import LAST_MOMENT, portable, record_of, storable
 
 
@@ -51,6 +51,7 @@ def test_outcomes_become_events() -> None:
     assert stored(Sleep(until=-5.0)) == ev.TaskSleeping("t", 0.0, 0.0)
     assert stored(AwaitSignal("go", 0)) == ev.TaskAwaiting("t", "go", 0.0)
     assert stored(AwaitSignal("go")) == ev.TaskAwaiting("t", "go")
+    assert stored(FanOut(3, 2, 1)) == ev.TaskFannedOut("t", 3, 2, 1, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -141,6 +142,12 @@ def test_an_output_is_bounded() -> None:
         AwaitSignal("go", -1),
         AwaitSignal("go", math.inf),
         AwaitSignal("go", "soon"),  # type: ignore[arg-type]
+        FanOut(-1),
+        FanOut(10_001),
+        FanOut(2.0),  # type: ignore[arg-type]
+        FanOut(1, 0),
+        FanOut(1, 1_001),
+        FanOut(1, 1, -1),
     ],
     ids=repr,
 )

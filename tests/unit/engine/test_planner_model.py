@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import events as ev
-from engine import planner, runner, state
+from engine import fans, planner, runner, state
+from engine.fans import Fan, Fans
 from engine.slots import Slots
 from engine.state import State
 from engine.steps import NextStep, Step
@@ -30,6 +31,8 @@ def test_every_move_of_today_occurs() -> None:
     counts = run_model(20_261_121, 9_000)
     assert rare_moves(counts, 1) == []
     assert counts["ended"] > 500
+    for ended in ("map completed", "map items_failed", "map inside completed", "loop completed", "loop max_rounds"):
+        assert counts[ended] > 5, ended
     assert len(MOVES_NOW) == len(set(MOVES_NOW)) == 35
 
 
@@ -184,6 +187,33 @@ def is_cancelled_while_it_undoes(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(runner, "ExecutionStatus", Never)
 
 
+def opens_more_than_may(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Fan, "stirs", property(lambda fan: not fan.over and (fan.opened < fan.count or not fan.open)))
+
+
+def tolerates_one_more(patch: pytest.MonkeyPatch) -> None:
+    begin = Fans.begin
+
+    def generous(self: Fans, outer: str, fan: Fan) -> None:
+        fan.tolerated += 1
+        begin(self, outer, fan)
+
+    patch.setattr(Fans, "begin", generous)
+
+
+def fills_the_line(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(fans, "IN_LINE", 1_000)
+
+
+def forgets_a_run(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Fans, "end", lambda self, ended, failed: "[" in ended or "." in ended)
+
+
+def mixes_up_results(patch: pytest.MonkeyPatch) -> None:
+    first = Fan.first
+    patch.setattr(Fan, "first", lambda fan, outer: reversed(list(first(fan, outer))))
+
+
 SABOTAGE: list[Callable[[pytest.MonkeyPatch], None]] = [
     starts_while_stopping,
     forgets_a_label,
@@ -207,6 +237,11 @@ SABOTAGE: list[Callable[[pytest.MonkeyPatch], None]] = [
     forgets_to_undo,
     ends_before_all_is_undone,
     is_cancelled_while_it_undoes,
+    opens_more_than_may,
+    tolerates_one_more,
+    fills_the_line,
+    forgets_a_run,
+    mixes_up_results,
 ]
 
 
@@ -220,5 +255,5 @@ def test_the_model_sees_a_missing_guard(
 
 
 def many_models() -> None:
-    for seed in range(20):
+    for seed in range(60):
         run_model(seed, 300)
