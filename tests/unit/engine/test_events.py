@@ -53,7 +53,7 @@ def test_an_event_comes_back(kind: type[ev.Event], data: st.DataObject) -> None:
 
 
 def test_the_vocabulary_is_closed() -> None:
-    assert len({kind.__name__ for kind in TYPES}) == len(TYPES) == 17
+    assert len({kind.__name__ for kind in TYPES}) == len(TYPES) == 18
     assert set(ev.TERMINAL_EVENTS) <= set(TYPES)
 
 
