@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from commands import secret_group
+from commands import event_words, secret_group
+from commands.values import json_of, text_of
 
 if TYPE_CHECKING:
     from bootstrap.settings import Settings
@@ -27,6 +28,8 @@ db = typer.Typer(help="The schema of the database.", no_args_is_help=True)
 app.add_typer(db, name="db", rich_help_panel="Processes")
 
 app.add_typer(secret_group.app, name="secret", rich_help_panel="Define (REST)")
+
+event_words.install(app)
 
 DEFINE, FILES, EXECUTE, PROCESSES = "Define (REST)", "Workflows as files", "Execute (gRPC)", "Processes"
 
@@ -133,15 +136,15 @@ def add_task(  # noqa: PLR0913, PLR0917
         "order": order,
         "type": type_,
         "execution_type": execution_type,
-        "parameters": _json("--parameters", parameters),
+        "parameters": json_of("--parameters", parameters),
         "depends_on": depends_on,
-        "retry": _json("--retry", retry),
+        "retry": json_of("--retry", retry),
         "timeout": timeout,
         "when": {"true": True, "false": False}.get((when or "").lower(), when),
         "on_error": on_error,
         "executor": executor,
         "heartbeat_timeout": heartbeat_timeout,
-        "resources": _json("--resources", resources),
+        "resources": json_of("--resources", resources),
         "concurrency_key": concurrency_key,
         "concurrency_limit": concurrency_limit,
         "compensate": _json("--compensate", compensate),
@@ -227,7 +230,7 @@ def execute(
     """Execute a workflow."""
     from commands import executions
 
-    raise typer.Exit(executions.execute(workflow, _text("--input", input_), wait, idempotency_key, as_json))
+    raise typer.Exit(executions.execute(workflow, text_of("--input", input_), wait, idempotency_key, as_json))
 
 
 @app.command(rich_help_panel=EXECUTE)
@@ -275,7 +278,7 @@ def signal(
     """Deliver a signal to an execution."""
     from commands import executions
 
-    executions.signal(execution, name, _text("--payload", payload), dedupe_key, as_json)
+    executions.signal(execution, name, text_of("--payload", payload), dedupe_key, as_json)
 
 
 Task = Annotated[str | None, typer.Argument(help="The key of the task that asks; left out: the only one that does.")]
@@ -296,7 +299,7 @@ def approve(
     """Approve what a task of an execution asks."""
     from commands import approvals
 
-    approvals.decide("approved", execution, task, by, comment, _text("--data", data), as_json)
+    approvals.decide("approved", execution, task, by, comment, text_of("--data", data), as_json)
 
 
 @app.command(rich_help_panel=EXECUTE)
@@ -311,7 +314,7 @@ def reject(
     """Reject what a task of an execution asks."""
     from commands import approvals
 
-    approvals.decide("rejected", execution, task, by, comment, _text("--data", data), as_json)
+    approvals.decide("rejected", execution, task, by, comment, text_of("--data", data), as_json)
 
 
 @app.command(rich_help_panel=EXECUTE)
@@ -438,29 +441,6 @@ def _settings(**overrides: Any) -> "Settings":
     from bootstrap.settings import load_settings
 
     return load_settings(**overrides)
-
-
-def _text(option: str, value: str | None) -> str | None:
-    """`@file` is the content of the file, `@-` that of stdin."""
-    if value is None or not value.startswith("@"):
-        return value
-    try:
-        return sys.stdin.read() if value == "@-" else Path(value[1:]).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(f"{option}: {value[1:]} cannot be read ({error})") from None
-
-
-def _json(option: str, value: str | None) -> Any:
-    text = _text(option, value)
-    if text is None:
-        return None
-    from engine.documents import decode_json
-    from engine.errors import Invalid
-
-    try:
-        return decode_json(text.encode())
-    except Invalid as error:
-        raise typer.BadParameter(f"{option}: {error.message}") from None
 
 
 def main() -> None:

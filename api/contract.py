@@ -7,7 +7,7 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api import answers, approval_answers, node_answers, secret_answers
+from api import answers, approval_answers, event_answers, node_answers, secret_answers
 from api.errors import PROBLEM_JSON, RETRY_AFTER, Problem
 from api.schemas import WorkflowBody, WorkflowChanges
 from api.shapes import DOCUMENTS
@@ -31,6 +31,9 @@ _KINDS = (
     approval_answers.ApprovalPage,
     node_answers.NodeTypeAnswer,
     node_answers.TrialAnswer,
+    event_answers.TriggerAnswer,
+    event_answers.ReactionAnswer,
+    event_answers.ReceivedAnswer,
     secret_answers.SecretAnswer,
     secret_answers.RotationAnswer,
 )

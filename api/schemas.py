@@ -13,7 +13,7 @@ def _no_default(schema: dict[str, Any]) -> None:
     schema.pop("default", None)
 
 
-def _given() -> Any:
+def given() -> Any:
     """A field that may be left out, and is then left as it is."""
     return Field(default=None, json_schema_extra=_no_default)
 
@@ -169,10 +169,10 @@ class WorkflowBody(Strict):
 class WorkflowChanges(Strict):
     """The fields to change; the others stay."""
 
-    name: Name = _given()
-    description: Description | None = _given()
-    key: WorkflowKey | None = _given()
-    max_concurrency: Concurrency | None = _given()
+    name: Name = given()
+    description: Description | None = given()
+    key: WorkflowKey | None = given()
+    max_concurrency: Concurrency | None = given()
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"description": "Every night at two"}]})
 
@@ -271,24 +271,24 @@ class TaskBody(Strict):
 class TaskChanges(Strict):
     """The fields to change; the others stay. `retry` and `compensate` are replaced as a whole."""
 
-    name: Name = _given()
-    description: Description | None = _given()
-    order: Order = _given()
-    execution_type: ExecutionType = _given()
-    parameters: Parameters = _given()
-    key: TaskKey = _given()
-    type: NodeType | None = _given()
-    depends_on: DependsOn = _given()
-    when: When = _given()
-    retry: RetryBody = _given()
-    timeout: Timeout | None = _given()
-    executor: ExecutorName | None = _given()
-    on_error: OnError = _given()
-    heartbeat_timeout: HeartbeatTimeout | None = _given()
-    resources: ResourcesBody = _given()
-    concurrency_key: ConcurrencyKey | None = _given()
-    concurrency_limit: Concurrency = _given()
-    compensate: CompensationBody | None = _given()
+    name: Name = given()
+    description: Description | None = given()
+    order: Order = given()
+    execution_type: ExecutionType = given()
+    parameters: Parameters = given()
+    key: TaskKey = given()
+    type: NodeType | None = given()
+    depends_on: DependsOn = given()
+    when: When = given()
+    retry: RetryBody = given()
+    timeout: Timeout | None = given()
+    executor: ExecutorName | None = given()
+    on_error: OnError = given()
+    heartbeat_timeout: HeartbeatTimeout | None = given()
+    resources: ResourcesBody = given()
+    concurrency_key: ConcurrencyKey | None = given()
+    concurrency_limit: Concurrency = given()
+    compensate: CompensationBody | None = given()
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"order": 2, "retry": {"max_attempts": 3}}]})
 

@@ -21,6 +21,7 @@ from engine.caretakers.inbox import Inbox
 from engine.caretakers.lag import LoopLag
 from engine.caretakers.loop import Duty, repeat
 from engine.caretakers.pools import PoolWatch
+from engine.caretakers.reception import Receptionist
 from engine.caretakers.relay import Relay
 from engine.caretakers.renewal import renewal
 from engine.caretakers.sharing import sharing
@@ -75,6 +76,7 @@ async def open_service(settings: Settings, *, engine: bool) -> AsyncIterator[Wor
             tell_inbox=inbox.tell if inbox is not None else _nobody,
             trials=Trials(nodes, host, keeper),
             secrets=keeper,
+            hold=settings.lease_seconds,
         )
         store.listen(partial(_wake, worker, inbox, pools, progress))
         duties: dict[str, Duty] = {"lag": lag.round}
@@ -85,6 +87,7 @@ async def open_service(settings: Settings, *, engine: bool) -> AsyncIterator[Wor
                 "sweep": partial(sweep, worker),
                 "inbox": inbox.round,
                 "pools": pools.round,
+                "reception": Receptionist(service.reception, worker.outside).round,
             }
             if store.shared:
                 duties["sharing"] = partial(sharing, worker)

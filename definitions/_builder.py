@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
+from definitions._triggers import FIELDS as TRIGGERS
+from definitions._triggers import read_triggers
 from definitions._ways import Way
 from engine import limits
 from engine.bodies import BODY, SPELLINGS
@@ -32,7 +34,7 @@ OPTIONS = (
     "compensate",
 )
 """What may be said of a task in every dialect, beside its type, its config and what it follows."""
-HEAD = ("name", "key", "unique_name", "description", "max_concurrency")
+HEAD = ("name", "key", "unique_name", "description", "max_concurrency", *TRIGGERS)
 ACTION = "action"
 """The type of a task that is named by an action stored elsewhere: config `{"action": NAME, "config": {…}}`."""
 
@@ -102,7 +104,11 @@ class Builder:
             self.fault(f"max_concurrency is between 1 and {limits.CONCURRENCY}", "/max_concurrency", "out_of_range")
         key = self.value(document, keys[0], "", str, None) if keys else None
         return Head(
-            self.value(document, "name", "", str, None), key, self.value(document, "description", "", str, None), bound
+            self.value(document, "name", "", str, None),
+            key,
+            self.value(document, "description", "", str, None),
+            bound,
+            read_triggers(document, self.faults.append),
         )
 
     def value(self, spec: Mapping[str, Any], name: str, where: str, kind: Any, default: Any) -> Any:
@@ -358,7 +364,8 @@ def document_of(draft: Workflow) -> dict[str, Any]:
 
 def written_head(head: Head) -> dict[str, Any]:
     """The fields of `head` that are not None."""
-    return {name: getattr(head, name) for name in head.__struct_fields__ if getattr(head, name) is not None}
+    said = {name: getattr(head, name) for name in head.__struct_fields__ if getattr(head, name) is not None}
+    return said if head.triggers is None else said | {"triggers": msgspec.to_builtins(head.triggers)}
 
 
 def in_order(graph: Graph, presentation: Presentation) -> list[Task]:

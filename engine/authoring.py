@@ -12,6 +12,7 @@ from engine.errors import Fault, InvalidDocument, InvalidWorkflow, WrittenOtherw
 from engine.graph import NodeTypes, check, compile_definition, stored
 from engine.model import Graph, Presentation, Record, Workflow, WorkflowVersion
 from engine.ports import Compiled, Definition, Dialect, DocumentDialect, Head
+from engine.received import TriggerSpec
 from engine.sources import Source
 from engine.yaml_documents import encode_yaml
 
@@ -142,7 +143,8 @@ class Authoring:
                 return Written(source.data, True)
             return _written(source.value, form)
         definition = self.define(draft)
-        return self._write(head_of(draft), definition.graph, definition.presentation, form)
+        head = structs.replace(head_of(draft), triggers=self._triggers(draft.dialect, source))
+        return self._write(head, definition.graph, definition.presentation, form)
 
     def version_as(self, draft: Workflow, version: WorkflowVersion, form: Form) -> Written:
         """A version of `draft`; its source, if that is asked for, or its meaning in the words of another dialect."""
@@ -150,8 +152,13 @@ class Authoring:
             source, _ = source_of(version)
             return Written(source, not Source(source).is_json)
         graph, kept = _decode_graph(version.graph), _decode_kept(version.presentation)
-        head = structs.replace(head_of(draft), max_concurrency=graph.max_concurrency)
+        triggers = self._triggers(kept.dialect, Source(kept.source.encode()) if kept.source else None)
+        head = structs.replace(head_of(draft), max_concurrency=graph.max_concurrency, triggers=triggers)
         return self._write(head, graph, kept, form)
+
+    def _triggers(self, dialect: str, source: Source | None) -> tuple[TriggerSpec, ...] | None:
+        """Those that a document says."""
+        return None if source is None else self._document(dialect).read(source.value)[0].triggers
 
     def _write(self, head: Head, graph: Graph, presentation: Presentation, form: Form) -> Written:
         return _written(self._document(_DIALECTS[form]).write(head, graph, presentation), form)

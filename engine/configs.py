@@ -14,7 +14,7 @@ from engine.bodies import BODY, Body
 from engine.documents import pointer
 from engine.errors import Fault
 from engine.expressions.templates import has_template
-from engine.rendering import replaced, steps_of
+from engine.rendering import RULE, replaced, steps_of
 from engine.task_ports import Shape
 
 Place = tuple[str, ...]
@@ -32,6 +32,7 @@ class ConfigShape:
         self._verbatim = tuple(_marked(inspect.type_info(shape), "verbatim", ()))
         self._conditions = tuple(_marked(inspect.type_info(shape), "condition", ()))
         self._guards = tuple(_marked(inspect.type_info(shape), "guard", ()))
+        self._rules = tuple(_marked(inspect.type_info(shape), "rule", ()))
         self._secret = tuple(_marked(inspect.type_info(shape), "secrets", ()))
         self._type = type
         self._fields = {field.encode_name: field for field in msgspec.structs.fields(shape)}
@@ -49,8 +50,9 @@ class ConfigShape:
         return {name: config[spelled] for name, spelled in self._written(config).items()}
 
     def conditions(self, config: Mapping[str, Any]) -> tuple[str, ...]:
-        """Pointers to the conditions in a config, as it was written."""
-        return self._places(self._conditions, config)
+        """Pointers to the conditions in a config, as it was written, and after `RULE` to the rules."""
+        rules = (RULE + place for place in self._places(self._rules, config))
+        return (*self._places(self._conditions, config), *rules)
 
     def _places(self, marked: Sequence[Place], config: Mapping[str, Any]) -> tuple[str, ...]:
         if not marked:

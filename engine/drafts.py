@@ -112,7 +112,14 @@ class Drafts:
         name = head.name or key or UNNAMED
         description, bound = head.description, head.max_concurrency
         new = NewWorkflow(
-            DEFAULT_NAMESPACE, name, key, description, report.dialect or "", source.data, max_concurrency=bound
+            DEFAULT_NAMESPACE,
+            name,
+            key,
+            description,
+            report.dialect or "",
+            source.data,
+            max_concurrency=bound,
+            triggers=head.triggers or (),
         )
         made = await self.create(new)
         await self.current(made.id)
@@ -130,7 +137,7 @@ class Drafts:
         changes |= {"dialect": report.dialect, "source": source.data, "max_concurrency": head.max_concurrency, **more}
         draft = await self.get(ref)
         if any(getattr(draft, name) != value for name, value in changes.items()):
-            return await self.update(draft.id, changes)
+            return await self.update(draft.id, changes | {"triggers": head.triggers or ()})
         return draft
 
     async def key_of(self, source: Source, fallback: str) -> str:

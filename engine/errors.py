@@ -13,7 +13,9 @@
     │   ├── ExecutionNotFound
     │   ├── NodeTypeNotFound
     │   ├── ApprovalNotFound
-    │   └── SecretNotFound
+    │   ├── SecretNotFound
+    │   ├── TriggerNotFound
+    │   └── EventNotFound
     ├── Conflict                the thing is not in a state that allows it
     │   ├── KeyTaken
     │   ├── WrittenOtherwise
@@ -144,6 +146,18 @@ class SecretNotFound(NotFound):
     """There is no such secret; list them with GET /secrets."""
 
     code = "secret_not_found"
+
+
+class TriggerNotFound(NotFound):
+    """There is no such trigger; list them with GET /workflows/{id}/triggers/."""
+
+    code = "trigger_not_found"
+
+
+class EventNotFound(NotFound):
+    """There is no such event; POST /events answers the ids."""
+
+    code = "event_not_found"
 
 
 class Conflict(MillraceError):

@@ -11,12 +11,14 @@ from typing import Any
 import msgspec
 
 from engine.model import Answer, Failure, Record
+from engine.received import NewReceived
 
 
 class ExecutionStarted(Record, frozen=True):
-    """Always `seq` 1."""
+    """Always `seq` 1. `depth` counts the events from outside that led to it: see `engine.received`."""
 
     input: Any = None
+    depth: int = 0
 
 
 class TakenOver(Record, frozen=True):
@@ -182,10 +184,11 @@ TERMINAL_EVENTS = (ExecutionCompleted, ExecutionFailed, ExecutionCancelled)
 
 
 class EventRecord(msgspec.Struct, frozen=True):
-    """An event to be appended, encoded once: its type and its JSON."""
+    """An event to be appended, encoded once: its type and its JSON. `publishes` is stored in the same commit."""
 
     type: str
     data: bytes
+    publishes: tuple[NewReceived, ...] = ()
 
 
 class StoredEvent(msgspec.Struct, frozen=True):

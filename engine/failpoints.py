@@ -25,6 +25,9 @@ NAMES = (
     "start.after",
     "signal.before",
     "signal.after",
+    "event.stored",
+    "event.settle",
+    "event.lookback",
 )
 ACTIONS = ("kill", "raise", "hang", "stop")
 

@@ -40,5 +40,9 @@ IDEMPOTENCY_KEY = 255
 """Characters of an idempotency key."""
 CONCURRENCY = 1_000_000
 """Tasks that may share a concurrency key or a workflow's bound."""
+TRIGGERS = 100
+"""Triggers of one workflow."""
+EVENT_CHAIN = 32
+"""Events that may lead to one another, each published by an execution that the one before it started."""
 LABELS = 32
 """Labels on one execution."""

@@ -92,7 +92,8 @@ class Graph(Record, frozen=True):
     """What every dialect parses to. Its canonical JSON has a digest: see `engine.graph.canonical`.
 
     `max_concurrency` bounds the tasks of the workflow that run at once, over all its executions and engines.
-    `conditions` says, by task, where in its config a condition stands (JSON pointers): it is evaluated, not copied.
+    `conditions` says, by task, where in its config a condition stands (JSON pointers): it is evaluated, not copied;
+    after `rule:` a rule that is handed on.
     """
 
     tasks: tuple[Task, ...] = ()
@@ -280,11 +281,20 @@ class TaskCall(Record, frozen=True):
         return self.task + self.iteration
 
 
+class Publication(Record, frozen=True):
+    """An event for the triggers of this installation, of the type `event`. The same `key` is the same event."""
+
+    event: str
+    payload: Any = None
+    key: str | None = None
+
+
 class Completed(Record, frozen=True, tag=True):
-    """The task is done. `label` chooses among labelled edges."""
+    """The task is done. `label` chooses among labelled edges; `publish` becomes durable with the completion."""
 
     output: Any = None
     label: str | None = None
+    publish: tuple[Publication, ...] = ()
 
 
 class Sleep(Record, frozen=True, tag=True):
@@ -298,13 +308,15 @@ class Sleep(Record, frozen=True, tag=True):
 class Ask(Record, frozen=True):
     """What a wait tells the world. `reason` says in words why the task waits.
 
-    `details` is plain JSON for those who may answer; open waits are looked up by `kind` and `topic`.
+    `details` is plain JSON for those who may answer; open waits are looked up by `kind` and `topic`. `lookback`: an
+    event from outside that came up to so many seconds before counts too.
     """
 
     kind: str
     reason: str = ""
     topic: str | None = None
     details: dict[str, Any] = {}
+    lookback: float | None = None
 
 
 class Answer(Record, frozen=True):

@@ -54,11 +54,14 @@ class _Secret:
 
     def _masked_fields(self, record: T) -> T:
         fields = ((name, getattr(record, name)) for name in record.__struct_fields__)
-        changes = {
-            name: self._masked_fields(value) if isinstance(value, Record) else self._masker.value(value)
-            for name, value in fields
-        }
-        return structs.replace(record, **changes)
+        return structs.replace(record, **{name: self._masked_value(value) for name, value in fields})
+
+    def _masked_value(self, value: Any) -> Any:
+        if isinstance(value, Record):
+            return self._masked_fields(value)
+        if isinstance(value, tuple):
+            return tuple(map(self._masked_value, value))
+        return self._masker.value(value)
 
     def _masked_error(self, error: Exception) -> TaskError:
         kind, retryable = (

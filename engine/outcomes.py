@@ -11,10 +11,24 @@ import msgspec
 
 from engine import events as ev
 from engine import limits
-from engine.documents import check_value
+from engine.documents import check_value, digest
 from engine.errors import InvalidDocument, MillraceError, TaskError
 from engine.graph import ERROR_LABEL, Vertex
-from engine.model import Answer, Ask, AwaitSignal, Completed, Failed, Failure, FanOut, Lost, Outcome, Result, Sleep
+from engine.model import (
+    Answer,
+    Ask,
+    AwaitSignal,
+    Completed,
+    Failed,
+    Failure,
+    FanOut,
+    Lost,
+    Outcome,
+    Publication,
+    Result,
+    Sleep,
+)
+from engine.received import WHAT_TYPES_ARE, NewReceived, is_event_type
 from engine.waits import NewWait, signal_name
 
 _encode = msgspec.json.Encoder().encode
@@ -25,12 +39,18 @@ ERROR_TEXT = 10_000
 """Characters of an error's type and message that are kept."""
 
 
-def record_of(key: str, outcome: Outcome, elapsed: float) -> tuple[ev.Event, ev.EventRecord]:
-    """The event that says `outcome`, and its stored form. Raises `TaskError`, not retryable, if it cannot be stored."""
+def record_of(key: str, outcome: Outcome, elapsed: float, depth: int = 0) -> tuple[ev.Event, ev.EventRecord]:
+    """The event that says `outcome`, and its stored form. Raises `TaskError`, not retryable, if it cannot be stored.
+
+    `depth` is that of the execution: see `engine.received`.
+    """
     event = _event_of(key, outcome, elapsed)
     record = ev.encode(event)
     if len(record.data) > limits.PAYLOAD:
         raise _too_large(len(record.data))
+    if isinstance(outcome, Completed) and outcome.publish:
+        received = tuple(_received(one, depth + 1) for one in _publications(outcome.publish))
+        return event, msgspec.structs.replace(record, publishes=received)
     return event, record
 
 
@@ -49,6 +69,7 @@ def portable(key: str, result: Result, elapsed: float) -> Result:
         return Failed(storable(result.error, key), result.retryable)
     try:
         event, _ = record_of(key, result, elapsed)
+        publish = _publications(result.publish) if isinstance(result, Completed) and result.publish else ()
     except TaskError as error:
         return Failed(Failure(error.type, error.message, key), error.retryable)
     match event:
@@ -58,7 +79,7 @@ def portable(key: str, result: Result, elapsed: float) -> Result:
             ask = result.ask if isinstance(result, AwaitSignal) else None
             return AwaitSignal(name, timeout, None if ask is None else _ask(ask), otherwise)
         case ev.TaskCompleted(output=output, label=label):
-            return Completed(output, label)
+            return Completed(output, label, publish)
         case ev.TaskFannedOut(count=count, max_parallel=parallel, tolerated=tolerated):
             return FanOut(count, parallel, tolerated)
         case _:
@@ -95,7 +116,8 @@ def wait_of(event: ev.TaskAwaiting, outcome: AwaitSignal) -> NewWait | None:
     if outcome.ask is None:
         return None
     ask = _ask(outcome.ask)
-    return NewWait(event.task, ask.kind, ask.topic, msgspec.json.encode(ask.details), event.timeout)
+    details = msgspec.json.encode(ask.details)
+    return NewWait(event.task, ask.kind, ask.topic, details, event.timeout, ask.lookback)
 
 
 def answered(vertex: Vertex, key: str, answer: Answer) -> ev.TaskCompleted | ev.TaskFailed:
@@ -111,6 +133,37 @@ def unanswered(key: str, awaiting: str, reason: str | None) -> ev.TaskFailed:
     """The end of a wait whose time is over."""
     message = f"no signal {awaiting!r} came in time" if reason is None else f"nothing came in time: it {reason}"
     return ev.TaskFailed(key, storable(Failure("timeout", message), key))
+
+
+def _publications(given: Any) -> tuple[Publication, ...]:
+    if not isinstance(given, list | tuple) or not all(isinstance(one, Publication) for one in given):
+        raise _bad("Completed.publish holds what is no Publication", "bad_outcome")
+    return tuple(Publication(_type(one.event), _value(one.payload), _key(one.key)) for one in given)
+
+
+def _received(one: Publication, depth: int) -> NewReceived:
+    if depth > limits.EVENT_CHAIN:
+        message = f"{limits.EVENT_CHAIN} events have led to one another; {one.event!r} would be one more"
+        raise _bad(f"{message}: does it start, by a trigger, what publishes it? Give that a condition", "event_loop")
+    payload = msgspec.json.encode(one.payload)
+    if len(payload) > limits.PAYLOAD:
+        message = f"the event's payload has {len(payload)} bytes as JSON; at most {limits.PAYLOAD} are allowed"
+        raise _bad(message, "payload_too_large")
+    return NewReceived(one.event, payload, one.key, digest([one.event, one.payload]), depth)
+
+
+def _type(event: Any) -> str:
+    if not is_event_type(event):
+        raise _bad(f"the type of an event has {WHAT_TYPES_ARE}; not {event!r:.100}", "bad_event_type")
+    return str(event)
+
+
+def _key(key: Any) -> str | None:
+    if key is None:
+        return None
+    if type(key) is not str or not 0 < len(key) <= limits.IDEMPOTENCY_KEY or not _encodable(key):
+        raise _bad(f"the key of an event has 1 to {limits.IDEMPOTENCY_KEY} characters", "bad_outcome")
+    return key
 
 
 def storable(error: Failure, task: str) -> Failure:
@@ -153,7 +206,9 @@ def _ask(ask: Any) -> Ask:
     size = len(msgspec.json.encode(details))
     if size > limits.PAYLOAD:
         raise _bad(f"AwaitSignal.ask has details of {size} bytes; at most {limits.PAYLOAD} are allowed", "bad_outcome")
-    return Ask(_name(ask.kind), _text(ask.reason), None if ask.topic is None else _name(ask.topic), details)
+    topic = None if ask.topic is None else _name(ask.topic)
+    back = None if ask.lookback is None else _number(ask.lookback, "Ask.lookback", limits.DURATION)
+    return Ask(_name(ask.kind), _text(ask.reason), topic, details, back)
 
 
 def _answer(answer: Any) -> Answer | None:

@@ -24,6 +24,7 @@ from engine.model import (
     WorkflowVersion,
 )
 from engine.outbox import OutboxStore
+from engine.received import EventStore, TriggerSpec
 from engine.secrets import SecretStore
 from engine.states import ExecutionStatus, SlotStage
 from engine.waits import NewWait, WaitLapse, WaitStore
@@ -57,6 +58,8 @@ class NewExecution(Record, frozen=True):
     parent_id: int | None = None
     root_id: int | None = None
     rerun_of: int | None = None
+    depth: int = 0
+    """Events that led to it (`engine.received`); in its first event, not in its row."""
 
 
 class Park(Record, frozen=True):
@@ -180,7 +183,7 @@ class ExecutionFilter(Record, frozen=True):
 
 
 class NewWorkflow(Record, frozen=True):
-    """A workflow to be created."""
+    """A workflow to be created. `triggers` are those of its document."""
 
     namespace: str
     name: str
@@ -189,6 +192,7 @@ class NewWorkflow(Record, frozen=True):
     dialect: str = "ordered_tasks"
     source: bytes | None = None
     max_concurrency: int | None = None
+    triggers: tuple[TriggerSpec, ...] = ()
 
 
 class NewTask(Record, frozen=True):
@@ -255,14 +259,14 @@ class DraftStore(Protocol):
         ...
 
     async def update_workflow(self, namespace: str, ref: int | str, changes: Mapping[str, Any]) -> Workflow:
-        """Fields of `NewWorkflow` to set; a `source` takes the place of the tasks.
+        """Fields of `NewWorkflow` to set; a `source` takes the place of the tasks, `triggers` of those written before.
 
         Raises `WorkflowNotFound`, `KeyTaken`.
         """
         ...
 
     async def archive_workflow(self, namespace: str, ref: int | str) -> int:
-        """The id; live executions go on, the key is freed. Raises `WorkflowNotFound`."""
+        """The id; live executions go on, key and triggers are given up. Raises `WorkflowNotFound`."""
         ...
 
     async def edit_tasks(self, namespace: str, ref: int | str, edit: "TaskEdit") -> tuple[Workflow, int]:
@@ -407,7 +411,7 @@ class JournalStore(Protocol):
         ...
 
 
-class Store(DraftStore, JournalStore, WaitStore, OutboxStore, SecretStore, Protocol):
+class Store(DraftStore, JournalStore, WaitStore, OutboxStore, SecretStore, EventStore, Protocol):
     """Where state lives."""
 
     shared: ClassVar[bool]
@@ -472,6 +476,7 @@ class Head(Record, frozen=True):
     key: str | None = None
     description: str | None = None
     max_concurrency: int | None = None
+    triggers: tuple[TriggerSpec, ...] | None = None
 
 
 class Dialect(Protocol):

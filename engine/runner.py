@@ -93,7 +93,7 @@ class Run:
     def begin(self, start: NewExecution, value: Any) -> None:
         """A new execution: its first append carries its row."""
         self._next.start = start
-        self._say(ev.ExecutionStarted(value))
+        self._say(ev.ExecutionStarted(value, start.depth))
 
     def load(self, history: list[ev.StoredEvent], now: float, kept: State | None = None) -> None:
         """Replays the journal, or what is new of it since `kept`. What ran under the former owner is in `running` until
@@ -217,7 +217,7 @@ class Run:
             self._fail(key, result.error, result.retryable, elapsed)
             return
         try:
-            event, record = record_of(key, result, elapsed)
+            event, record = record_of(key, result, elapsed, self.state.depth)
             check_way(self.state.graph.by_key[key], event)
         except TaskError as error:
             self._fail(key, Failure(error.type, error.message, key), error.retryable, elapsed)

@@ -20,6 +20,7 @@ from engine.events import ExecutionStarted, StoredEvent, encode
 from engine.failpoints import hit
 from engine.keeper import Keeper
 from engine.library import Entry
+from engine.matching import Matching
 from engine.model import DEFAULT_NAMESPACE, DraftTask, ExecutionRow, ExecutionView, Record, Workflow
 from engine.ports import (
     Append,
@@ -35,9 +36,12 @@ from engine.ports import (
     VersionRow,
 )
 from engine.progress import Progress
+from engine.received import ReceivedEvent, Trigger
+from engine.reception import Reception, start_key
 from engine.sources import Source
 from engine.states import ExecutionStatus, is_terminal
 from engine.trials import Trials
+from engine.triggers import Triggers
 from engine.views import Views
 from engine.waits import OWN
 from engine.worker import Worker
@@ -68,7 +72,7 @@ class Health(Record, frozen=True, omit_defaults=False):
 
 
 class WorkflowService:
-    """All use cases. `worker` is None in a process without an engine."""
+    """All use cases. `worker` is None in a process without an engine; `hold` is as in `Reception`."""
 
     def __init__(  # noqa: PLR0913 — one call, by the composition root
         self,
@@ -83,6 +87,7 @@ class WorkflowService:
         tell_inbox: Callable[[tuple[int, ...]], None],
         trials: Trials,
         secrets: Keeper,
+        hold: float = 10.0,
     ) -> None:
         self.cache = cache
         self.secrets = secrets
@@ -99,6 +104,10 @@ class WorkflowService:
         self._tell_inbox = tell_inbox
         self._ids: deque[int] = deque()
         self._reserving = asyncio.Lock()
+        self.triggers = Triggers(store)
+        matching = Matching(store, store, self._told)
+        self.reception = Reception(store, self._start_for_event, matching, hold=hold)
+        self.notes["triggers"] = self.reception.health
 
     # --- definitions ---
 
@@ -172,8 +181,12 @@ class WorkflowService:
         *,
         idempotency_key: str | None = None,
         labels: Mapping[str, str] | None = None,
+        depth: int = 0,
     ) -> Started:
-        """Durable on return. Raises `WorkflowNotFound`, `InvalidWorkflow`, `IdempotencyMismatch`, `Exhausted`."""
+        """Durable on return. `depth` counts the events that led to it.
+
+        Raises `WorkflowNotFound`, `InvalidWorkflow`, `IdempotencyMismatch`, `Exhausted`.
+        """
         value = {} if input is None else input
         check_payload(value, "input")
         _check_start(idempotency_key, labels)
@@ -189,6 +202,7 @@ class WorkflowService:
             idempotency_key,
             digest([value, dict(labels or {})]) if idempotency_key is not None else b"",
             dict(labels or {}),
+            depth=depth,
         )
         execution_id = await self._new_id()
         hit("start.before")
@@ -204,6 +218,14 @@ class WorkflowService:
         self._views.began(_row_of(execution_id, start, committed.at))
         return Started(execution_id, workflow_id, status)
 
+    async def _start_for_event(self, trigger: Trigger, event: ReceivedEvent, payload: Any) -> int:
+        labels = {"event": str(event.id), "trigger": str(trigger.id)}
+        key = start_key(trigger, event)
+        started = await self.execute_workflow(
+            trigger.workflow_id, payload, idempotency_key=key, labels=labels, depth=event.depth
+        )
+        return started.execution_id
+
     async def _begin(
         self, worker: Worker, execution_id: int, entry: Entry, start: NewExecution, value: Any
     ) -> tuple[Committed, ExecutionStatus]:
@@ -218,7 +240,7 @@ class WorkflowService:
 
     async def _leave(self, execution_id: int, start: NewExecution, value: Any) -> Committed:
         """Starts for any engine to take."""
-        event = encode(ExecutionStarted(value))
+        event = encode(ExecutionStarted(value, start.depth))
         committed = await self._store.start([Append(execution_id, 1, (event,), start)])
         self._wake_claims()
         return committed

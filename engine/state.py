@@ -72,6 +72,7 @@ class State:
         "busy",
         "cancel_reason",
         "cancelling",
+        "depth",
         "ended",
         "ended_at",
         "error",
@@ -99,6 +100,7 @@ class State:
         self.seq = 0
         self.status = ExecutionStatus.PENDING
         self.input: Any = None
+        self.depth = 0
         self.now = 0.0
         """What expressions call `now`: set by whoever evaluates them; no event sets it, and none is folded by it."""
         self.tasks: dict[str, TaskState] = {}
@@ -181,7 +183,7 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901, PLR0912 — one
         case ev.TaskLost():
             _lose(state, event.task, suspect=event.suspect)
         case ev.ExecutionStarted():
-            state.input = event.input
+            state.input, state.depth = event.input, event.depth
             state.ready = dict.fromkeys(state.graph.roots)
         case ev.ExecutionCompleted() | ev.ExecutionFailed() | ev.ExecutionCancelled() | ev.CompensationStarted():
             _conclude(state, event)

@@ -25,6 +25,13 @@ class Step(msgspec.Struct):
     ended: bool
     parked: bool
 
+    def turns_outside(self) -> bool:
+        """Whether an event is published, or a wait looks back for one."""
+        for record in self.append.events:
+            if record.publishes:
+                return True
+        return any(ask.lookback is not None for ask in self.append.asks) if self.append.asks else False
+
     def timed(self) -> list[ev.Event]:
         """Its events that set a timer."""
         return [event for event in self.events if isinstance(event, _TIMED)]

@@ -31,6 +31,17 @@ Condition = Annotated[
 """Evaluated by the engine, which has what it refers to; a node gets true or false."""
 
 
+Rule = Annotated[
+    Any,
+    msgspec.Meta(
+        extra={"rule": True},
+        description="JSONLogic about what is to come; {{…}} in it is what is known now.",
+        extra_json_schema={"type": ["boolean", "object"]},
+    ),
+]
+"""Handed on by a node, not evaluated: it gets `{"rule": …, "values": […]}`, see `engine.rendering.RuleTemplate`."""
+
+
 class CodeLimits(NamedTuple):
     """Seconds, and bytes of memory."""
 

@@ -30,13 +30,17 @@ class Lapse(StrEnum):
 
 
 class NewWait(Record, frozen=True):
-    """A wait that an append opens. `details` is JSON for those who may decide; `due_in` seconds after the commit."""
+    """A wait that an append opens. `details` is JSON for those who may decide; `due_in` seconds after the commit.
+
+    With a `lookback` (seconds) it is open for events that came before, until that was looked for: `engine.received`.
+    """
 
     task: str
     kind: str
     topic: str | None
     details: bytes
     due_in: float | None
+    lookback: float | None = None
 
 
 class WaitLapse(Record, frozen=True):

@@ -79,6 +79,8 @@ class Worker:
         self.wake_claims = asyncio.Event()
         self.next_look = math.inf
         """Until when (the database's clock) the claims caretaker sleeps: only earlier timers wake it."""
+        self.outside = asyncio.Event()
+        """Set when a task has published an event, or waits for one that may have come before."""
         self.runs: dict[int, Run] = {}
         self._library = library
         self._dispatch = Dispatch(executors, default_executor, self.report)
@@ -408,6 +410,8 @@ class Worker:
     def _follow(self, run: Run, step: Step, at: float) -> None:
         """What a durable step lets happen."""
         self._news.append(step.append.execution_id)
+        if step.turns_outside():
+            self.outside.set()
         if run.tickets is not None:
             self._pools.follow(run.tickets)
         if step.cancels:

@@ -88,6 +88,7 @@ def _workflow_handlers(service: WorkflowService, streams: Streams) -> dict[str, 
         "ListExecutions": unary(pb.ListExecutionsRequest, servicer.list_executions, streams),
         "ListApprovals": unary(pb.ListApprovalsRequest, approvals.list_approvals, streams),
         "DecideApproval": unary(pb.DecideApprovalRequest, approvals.decide_approval, streams),
+        "EmitEvent": unary(pb.EmitEventRequest, servicer.emit_event, streams),
     }
 
 

@@ -23,6 +23,7 @@ from engine.events import StoredEvent
 from engine.model import ExecutionRow, ExecutionView, TaskRun
 from engine.model import Failure as EngineFailure
 from engine.ports import Cursor
+from engine.reception import Reaction
 from engine.states import ExecutionStatus, TaskStatus, is_terminal
 from proto.workflow.v1 import workflow_pb2 as pb
 
@@ -290,6 +291,24 @@ def approval_place(token: str) -> int:
     if not token.isdecimal() or len(token) > 16:
         raise Invalid("page_token is not one of ours; begin again without it", pointer="/page_token")
     return int(token)
+
+
+# --- events from outside ---
+
+
+def reaction_message(made: Reaction) -> pb.EmitEventResponse:
+    """An event from outside, and what followed."""
+    event, outcome, plain = made.event, made.outcome, msgspec.structs.asdict
+    return pb.EmitEventResponse(
+        event_id=event.id,
+        type=event.type,
+        received_at=rfc3339(event.received_at),
+        handled=made.handled,
+        replayed=made.replayed,
+        started=[pb.StartedByEvent(**plain(one)) for one in outcome.started],
+        woken=[pb.WokenByEvent(**plain(one)) for one in outcome.woken],
+        problems=[pb.TriggerProblem(**plain(one)) for one in outcome.problems],
+    )
 
 
 # --- lists ---

@@ -9,6 +9,7 @@ from engine.clock import parse_rfc3339
 from engine.documents import decode_json
 from engine.errors import Invalid, InvalidDocument
 from engine.events import StoredEvent
+from engine.received import UNNAMED
 from engine.service import WorkflowService
 from proto.workflow.v1 import workflow_pb2 as pb
 from server import conversion
@@ -120,6 +121,17 @@ class WorkflowServicer:
             next_page_token=conversion.page_token(rows[-1]) if len(rows) == size else "",
         )
 
+    async def emit_event(self, request: pb.EmitEventRequest, context: Context) -> pb.EmitEventResponse:
+        payload = conversion.given(request, "payload")
+        if not (request.payload_json or request.HasField("payload")):
+            payload = {}
+        key = _idempotency_key(request, context)
+        try:
+            made = await self._service.reception.receive(payload, request.type or UNNAMED, key)
+        except InvalidDocument as error:
+            raise conversion.inside("/payload_json" if request.payload_json else "/payload", error) from None
+        return conversion.reaction_message(made)
+
 
 def _workflow_ref(request: pb.ExecuteWorkflowRequest | pb.ListExecutionsRequest) -> int | str:
     if request.workflow_id and request.workflow_key:
@@ -153,7 +165,7 @@ def _execution_input(request: pb.ExecuteWorkflowRequest) -> Any:
     return conversion.from_struct(request.input) if request.HasField("input") else None
 
 
-def _idempotency_key(request: pb.ExecuteWorkflowRequest, context: Context) -> str | None:
+def _idempotency_key(request: pb.ExecuteWorkflowRequest | pb.EmitEventRequest, context: Context) -> str | None:
     """From the request, else from the metadata."""
     sent = next((str(value) for key, value in context.invocation_metadata() or () if key == "idempotency-key"), None)
     if request.idempotency_key and sent is not None and sent != request.idempotency_key:

@@ -16,6 +16,7 @@ from storage.draft_cache import DraftCache
 from storage.records import TASK_COLUMNS, new_task_values, task_record, task_values, version_record, workflow_record
 from storage.secrets import Secrets
 from storage.tables import metadata
+from storage.triggers import Triggers
 
 workflow = metadata.tables["workflow"]
 task = metadata.tables["task"]
@@ -36,6 +37,7 @@ class Drafts:
         self._cache = cache
         self._learned: list[Workflow] = []
         self.secrets = Secrets(connection, now)
+        self.triggers = Triggers(connection, now, self._find)
 
     def remember(self) -> None:
         """Puts what was read and written into the cache; to be called when it stands."""
@@ -46,11 +48,14 @@ class Drafts:
 
     def create(self, new: NewWorkflow) -> Workflow:
         values = msgspec.structs.asdict(new)
+        triggers = values.pop("triggers")
         statement = insert(workflow).values(**values, created_at=self._now, updated_at=self._now).returning(workflow)
         try:
-            return self._learn(self._write(statement), ())
+            row = self._write(statement)
         except IntegrityError as error:
             raise key_taken(new.key) from error
+        self.triggers.take_over(row, triggers)
+        return self._learn(row, ())
 
     def get(self, namespace: str, ref: int | str) -> Workflow:
         row = self._find(namespace, ref)
@@ -70,14 +75,20 @@ class Drafts:
         if changes.get("source") is not None and tasks:
             self._connection.execute(delete(task).where(task.c.workflow_id == row.id))
             tasks = ()
+        values = dict(changes)
+        triggers = values.pop("triggers", None)
         try:
-            return self._learn(self._bump(row, **changes), tasks)
+            changed = self._bump(row, **values)
         except IntegrityError as error:
             raise key_taken(changes.get("key")) from error
+        if triggers is not None:
+            self.triggers.take_over(row, triggers)
+        return self._learn(changed, tasks)
 
     def archive(self, namespace: str, ref: int | str) -> int:
         row = self._find(namespace, ref, lock=True)
         self._bump(row, key=None, archived_at=self._now)
+        self.triggers.disable(row.id)
         number: int = row.id
         return number
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeVar
 import psycopg2
 from sqlalchemy import ColumnElement, Connection, func, type_coerce
 
-from engine.errors import BatchRefused, ConfigurationError, StoreUnavailable
+from engine.errors import BatchRefused, ConfigurationError, EventNotFound, StoreUnavailable
 from engine.events import StoredEvent
 from engine.model import Envelope, ExecutionRow, Workflow, WorkflowVersion
 from engine.outbox import Outbox, Position, RelayTerm
@@ -33,15 +33,17 @@ from engine.ports import (
     TaskEdit,
     VersionRow,
 )
+from engine.received import EventWait, NewReceived, ReceivedEvent, Trigger, TriggerSpec
 from engine.secrets import Secret
 from engine.waits import Decision, Wait, WaitFilter
 from storage import pages, postgresql_drafts, postgresql_waits, schema, waits
 from storage import postgresql_journal as journal
 from storage import postgresql_outbox as outbox
 from storage import postgresql_reads as reads
+from storage import postgresql_received as inbound
 from storage import postgresql_slots as pool_slots
 from storage.coalesce import Coalescer
-from storage.columns import Instant
+from storage.columns import Instant, is_id
 from storage.draft_cache import DraftCache
 from storage.drafts import Drafts, cannot_hold, key_taken
 from storage.postgresql_appends import append, translate
@@ -127,6 +129,8 @@ class PostgreSQLStore:
     # --- definitions ---
 
     async def create_workflow(self, new: NewWorkflow) -> Workflow:
+        if new.triggers:
+            return await self._draft(lambda drafts: drafts.create(new))
         try:
             rows = await self._read(postgresql_drafts.create(new))
         except ValueError as error:
@@ -190,6 +194,67 @@ class PostgreSQLStore:
 
     async def delete_secret(self, namespace: str, name: str) -> bool:
         return await self._draft(lambda drafts: drafts.secrets.delete(namespace, name))
+
+    # --- triggers and events from outside ---
+
+    async def list_triggers(self, namespace: str, ref: int | str) -> list[Trigger]:
+        return await self._draft(lambda drafts: drafts.triggers.of(namespace, ref), isolation="REPEATABLE READ")
+
+    async def get_trigger(self, namespace: str, ref: int | str, trigger_id: int) -> Trigger:
+        def get(drafts: Drafts) -> Trigger:
+            return drafts.triggers.get(namespace, ref, trigger_id)
+
+        return await self._draft(get, isolation="REPEATABLE READ")
+
+    async def add_trigger(self, namespace: str, ref: int | str, spec: TriggerSpec) -> Trigger:
+        return await self._draft(lambda drafts: drafts.triggers.add(namespace, ref, spec))
+
+    async def update_trigger(
+        self, namespace: str, ref: int | str, trigger_id: int, changes: Mapping[str, Any]
+    ) -> Trigger:
+        return await self._draft(lambda drafts: drafts.triggers.update(namespace, ref, trigger_id, changes))
+
+    async def delete_trigger(self, namespace: str, ref: int | str, trigger_id: int) -> None:
+        await self._draft(lambda drafts: drafts.triggers.delete(namespace, ref, trigger_id))
+
+    async def triggers_for(self, namespace: str, event: str, after: int, limit: int) -> list[Trigger]:
+        return inbound.trigger_records(await self._read(inbound.triggers_for(namespace, event, after, limit)))
+
+    async def receive_event(self, namespace: str, new: NewReceived, hold: float) -> tuple[ReceivedEvent, bool]:
+        try:
+            made = inbound.records(await self._read(inbound.receive(namespace, new, hold)))
+            # a later query: it sees what the insert has met
+            known = made or inbound.records(await self._read(inbound.known(namespace, new.key)))
+        except ValueError as error:
+            raise cannot_hold(error) from error
+        return known[0], bool(made)
+
+    async def get_received(self, namespace: str, event_id: int) -> ReceivedEvent:
+        found = inbound.records(await self._read(inbound.get(namespace, event_id))) if is_id(event_id) else ()
+        if not found:
+            raise EventNotFound(f"there is no event {event_id}; POST /events answers the ids")
+        return found[0]
+
+    async def claim_received(self, limit: int, hold: float, only: int | None = None) -> Sequence[ReceivedEvent]:
+        return inbound.records(await self._read(inbound.claim(limit, hold, only)))
+
+    async def settle_received(self, event_id: int, outcome: bytes) -> ReceivedEvent:
+        return inbound.records(await self._read(*inbound.settle(event_id, outcome)))[0]
+
+    async def waits_for(self, namespace: str, event: str, after: int, limit: int) -> list[EventWait]:
+        return inbound.wait_records(await self._read(inbound.waits_for(namespace, event, after, limit)))
+
+    async def woken_by(self, by: str) -> list[EventWait]:
+        return inbound.wait_records(await self._read(inbound.woken_by(by)))
+
+    async def waits_looking_back(self, after: int, limit: int) -> list[EventWait]:
+        return inbound.wait_records(await self._read(inbound.looking_back(after, limit)))
+
+    async def events_before(self, wait_id: int, after: int, limit: int) -> list[ReceivedEvent]:
+        return inbound.records(await self._read(inbound.events_before(wait_id, after, limit)))
+
+    async def looked_back(self, wait_id: int) -> None:
+        await self._read(inbound.looked_back(wait_id))
 
     # --- leases ---
 

@@ -11,7 +11,7 @@ from typing import Any
 from engine.model import FORMAT
 from engine.ports import Append, NewExecution, Park
 from engine.states import ExecutionStatus, SlotStage, is_terminal
-from storage import postgresql_waits
+from storage import postgresql_received, postgresql_waits
 from storage.postgresql_journal import NOW, array
 from storage.postgresql_session import Part
 from storage.records import encode_labels
@@ -108,6 +108,7 @@ class Batch:
         self._sure = [a for a in appends if a.execution_id not in unsure] if unsure else appends
         self._unsure = [a for a in appends if a.execution_id in unsure] if unsure else ()
         self._waits = [a for a in appends if a.asks or a.lapses]
+        self._published = [one for a in changing for event in a.events if event.publishes for one in event.publishes]
         self._first = [(a.execution_id, a.first_seq) for a in appends if a.events]
 
     @property
@@ -127,6 +128,8 @@ class Batch:
         parts.extend(self._updates())
         if self._waits:
             parts.extend(postgresql_waits.follow(self._waits))
+        if self._published:
+            parts.append(postgresql_received.publish(self._published))
         parts.append(self.duplicates())
         return parts
 

@@ -1,4 +1,6 @@
-"""Creating a workflow is one statement on an asynchronous connection; every other verb on drafts goes by thread."""
+"""Creating a workflow is one statement on an asynchronous connection; every other verb on drafts goes by thread,
+and creating one whose document has triggers.
+"""
 
 from engine.model import Workflow
 from engine.ports import NewWorkflow

@@ -13,11 +13,13 @@ from engine.waits import Decision, Lapse, signal_name
 from storage.postgresql_journal import array
 from storage.postgresql_session import Part
 
-_OPEN = """INSERT INTO wait (namespace, workflow_id, execution_id, task, kind, topic, details, opened_at, due_at)
+_OPEN = """INSERT INTO wait
+  (namespace, workflow_id, execution_id, task, kind, topic, details, opened_at, due_at, lookback)
 SELECT e.namespace, e.workflow_id, e.id, a.task, a.kind, a.topic, a.details, now(),
-  now() + a.due_in * interval '1 second'
-FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::bytea[], %s::float8[])
-  WITH ORDINALITY AS a(id, task, kind, topic, details, due_in, n) JOIN execution e ON e.id = a.id ORDER BY a.n"""
+  now() + a.due_in * interval '1 second', a.lookback
+FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::bytea[], %s::float8[], %s::float8[])
+  WITH ORDINALITY AS a(id, task, kind, topic, details, due_in, lookback, n)
+JOIN execution e ON e.id = a.id ORDER BY a.n"""
 
 _LAPSE = f"""WITH asked AS MATERIALIZED (
   SELECT * FROM unnest(%s::bigint[], %s::text[], %s::text[]) AS a(id, task, lapse)),
@@ -50,7 +52,7 @@ def follow(appends: Sequence[Append]) -> list[Part]:
     asks = [(append.execution_id, wait) for append in appends for wait in append.asks]
     lapses = [(append.execution_id, ended) for append in appends for ended in append.lapses]
     if asks:
-        rows = [(number, w.task, w.kind, w.topic, w.details, w.due_in) for number, w in asks]
+        rows = [(number, w.task, w.kind, w.topic, w.details, w.due_in, w.lookback) for number, w in asks]
         parts.append((_OPEN, _columns(rows)))
     if lapses:
         parts.append((_LAPSE, _columns([(number, ended.task, ended.lapse.value) for number, ended in lapses])))

@@ -9,6 +9,7 @@ from sqlalchemy import Row
 
 from engine.model import Compensation, DraftTask, ExecutionRow, Resources, RetryPolicy, Workflow, WorkflowVersion
 from engine.ports import NewTask
+from engine.received import EventWait, ReceivedEvent, Trigger
 from engine.states import ExecutionStatus
 
 _encode = msgspec.json.Encoder().encode
@@ -157,3 +158,33 @@ def execution_record(row: Sequence[Any]) -> ExecutionRow:
 
 def encode_labels(labels: Mapping[str, str]) -> bytes | None:
     return _encode(labels) if labels else None
+
+
+TRIGGER_COLUMNS = ("id", "workflow_id", "event", "condition", "enabled", "written", "created_at", "updated_at")
+"""In the order of the fields of `Trigger`."""
+RECEIVED_COLUMNS = ("id", "type", "payload", "key", "digest", "depth", "received_at", "handled_at", "outcome")
+"""In the order of the fields of `ReceivedEvent`."""
+
+
+def trigger_record(row: Sequence[Any]) -> Trigger:
+    """From `TRIGGER_COLUMNS`, times as epoch seconds."""
+    number, workflow_id, event, condition, enabled, written, created_at, updated_at = row
+    rule = _any(bytes(condition))
+    return Trigger(number, workflow_id, event, rule, bool(enabled), bool(written), created_at, updated_at)
+
+
+def received_record(row: Sequence[Any]) -> ReceivedEvent:
+    """From `RECEIVED_COLUMNS`, times as epoch seconds."""
+    number, kind, payload, key, digest, depth, received_at, handled_at, outcome = row
+    said = None if outcome is None else bytes(outcome)
+    return ReceivedEvent(number, kind, bytes(payload), key, bytes(digest), depth, received_at, handled_at, said)
+
+
+WAIT_COLUMNS = ("id", "execution_id", "task", "topic", "details")
+"""In the order of the fields of `EventWait`."""
+
+
+def event_wait_record(row: Sequence[Any]) -> EventWait:
+    """From `WAIT_COLUMNS`."""
+    number, execution_id, task, event, details = row
+    return EventWait(number, execution_id, task, event, bytes(details))

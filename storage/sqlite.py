@@ -36,9 +36,20 @@ from engine.ports import (
     TaskEdit,
     VersionRow,
 )
+from engine.received import EventWait, NewReceived, ReceivedEvent, Trigger, TriggerSpec
 from engine.secrets import Secret
 from engine.waits import Decision, Wait, WaitFilter
-from storage import pages, schema, sqlite_journal, sqlite_outbox, sqlite_reads, sqlite_slots, sqlite_waits, waits
+from storage import (
+    pages,
+    schema,
+    sqlite_journal,
+    sqlite_outbox,
+    sqlite_reads,
+    sqlite_received,
+    sqlite_slots,
+    sqlite_waits,
+    waits,
+)
 from storage.coalesce import Coalescer
 from storage.columns import Instant, from_microseconds, to_microseconds
 from storage.draft_cache import DraftCache
@@ -182,6 +193,58 @@ class SQLiteStore:
 
     async def delete_secret(self, namespace: str, name: str) -> bool:
         return await self._draft(lambda drafts: drafts.secrets.delete(namespace, name))
+
+    # --- triggers and events from outside ---
+
+    async def list_triggers(self, namespace: str, ref: int | str) -> list[Trigger]:
+        return await self._view(lambda drafts: drafts.triggers.of(namespace, ref))
+
+    async def get_trigger(self, namespace: str, ref: int | str, trigger_id: int) -> Trigger:
+        return await self._view(lambda drafts: drafts.triggers.get(namespace, ref, trigger_id))
+
+    async def add_trigger(self, namespace: str, ref: int | str, spec: TriggerSpec) -> Trigger:
+        return await self._draft(lambda drafts: drafts.triggers.add(namespace, ref, spec))
+
+    async def update_trigger(
+        self, namespace: str, ref: int | str, trigger_id: int, changes: Mapping[str, Any]
+    ) -> Trigger:
+        return await self._draft(lambda drafts: drafts.triggers.update(namespace, ref, trigger_id, changes))
+
+    async def delete_trigger(self, namespace: str, ref: int | str, trigger_id: int) -> None:
+        await self._draft(lambda drafts: drafts.triggers.delete(namespace, ref, trigger_id))
+
+    async def triggers_for(self, namespace: str, event: str, after: int, limit: int) -> list[Trigger]:
+        return await self._read_raw(lambda db: sqlite_received.triggers_for(db, namespace, event, after, limit))
+
+    async def receive_event(self, namespace: str, new: NewReceived, hold: float) -> tuple[ReceivedEvent, bool]:
+        return await self._write(lambda work: sqlite_received.receive(work.db, work.now, namespace, new, hold))
+
+    async def get_received(self, namespace: str, event_id: int) -> ReceivedEvent:
+        return await self._read_raw(lambda db: sqlite_received.get(db, namespace, event_id))
+
+    async def claim_received(self, limit: int, hold: float, only: int | None = None) -> Sequence[ReceivedEvent]:
+        due = await self._read_raw(lambda db: sqlite_received.due(db, self._clock.now(), limit, only))
+        if not due:
+            return ()
+        return await self._write(lambda work: sqlite_received.claim(work.db, work.now, due, hold))
+
+    async def settle_received(self, event_id: int, outcome: bytes) -> ReceivedEvent:
+        return await self._write(lambda work: sqlite_received.settle(work.db, work.now, event_id, outcome))
+
+    async def waits_for(self, namespace: str, event: str, after: int, limit: int) -> list[EventWait]:
+        return await self._read_raw(lambda db: sqlite_received.waits_for(db, namespace, event, after, limit))
+
+    async def woken_by(self, by: str) -> list[EventWait]:
+        return await self._read_raw(lambda db: sqlite_received.woken_by(db, by))
+
+    async def waits_looking_back(self, after: int, limit: int) -> list[EventWait]:
+        return await self._read_raw(lambda db: sqlite_received.looking_back(db, after, limit))
+
+    async def events_before(self, wait_id: int, after: int, limit: int) -> list[ReceivedEvent]:
+        return await self._read_raw(lambda db: sqlite_received.events_before(db, wait_id, after, limit))
+
+    async def looked_back(self, wait_id: int) -> None:
+        await self._write(lambda work: sqlite_received.looked_back(work.db, wait_id))
 
     # --- leases ---
 

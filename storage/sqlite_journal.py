@@ -7,8 +7,9 @@ from typing import Any
 from engine.errors import BatchRefused, LeaseLost
 from engine.model import FORMAT
 from engine.ports import Append, Claims, Committed, Duplicate, NewExecution, Park, Signal
+from engine.received import NewReceived
 from engine.states import ExecutionStatus, SlotStage, is_terminal
-from storage import sqlite_waits
+from storage import sqlite_received, sqlite_waits
 from storage.columns import MICROSECONDS, from_microseconds, to_microseconds
 from storage.records import encode_labels
 from storage.sqlite_reads import EXECUTION, execution_from, id_list
@@ -109,6 +110,7 @@ def _write(
     parked: list[int] = []
     ended: list[int] = []
     consumed: list[int] = []
+    published: list[NewReceived] = []
     for append in appends:
         number = append.execution_id
         if number in duplicates:
@@ -116,6 +118,7 @@ def _write(
         seq = append.first_seq
         for event in append.events:
             events.append((number, seq, event.type, event.data))
+            published.extend(event.publishes)
             seq += 1
         if append.start is not None:
             rows.append(_new_row(append, append.start, now, lease))
@@ -139,9 +142,18 @@ def _write(
     if parked:
         db.execute(_RECALL, (now, id_list(parked)))
     _leave_pools(db, now, appends)
+    _turn_outside(db, now, appends, published)
+    return Committed(from_microseconds(now), duplicates)
+
+
+def _turn_outside(
+    db: sqlite3.Connection, now: int, appends: Sequence[Append], published: Sequence[NewReceived]
+) -> None:
+    """What others see of these appends: waits and events."""
     if any(append.asks or append.lapses for append in appends):
         sqlite_waits.follow(db, now, appends)
-    return Committed(from_microseconds(now), duplicates)
+    if published:
+        sqlite_received.publish(db, now, published)
 
 
 def _leave_pools(db: sqlite3.Connection, now: int, appends: Sequence[Append]) -> None:

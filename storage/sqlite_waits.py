@@ -10,8 +10,9 @@ from engine.ports import Append
 from engine.waits import Decision, Lapse, signal_name
 from storage.columns import MICROSECONDS
 
-_OPEN = """INSERT INTO wait (namespace, workflow_id, execution_id, task, kind, topic, details, opened_at, due_at)
-SELECT namespace, workflow_id, id, ?, ?, ?, ?, ?, ? FROM execution WHERE id = ?"""
+_OPEN = """INSERT INTO wait
+  (namespace, workflow_id, execution_id, task, kind, topic, details, opened_at, due_at, lookback)
+SELECT namespace, workflow_id, id, ?, ?, ?, ?, ?, ?, ? FROM execution WHERE id = ?"""
 _LAPSE = "UPDATE wait SET decided_at = ?, decision = ? WHERE execution_id = ? AND task = ? AND decided_at IS NULL"
 _KNOWN = "SELECT 1 FROM wait WHERE execution_id = ? AND task = ?"
 _DECIDE = """UPDATE wait SET decided_at = ?, decision = ?, decided_by = ?, comment = ?
@@ -26,7 +27,8 @@ def follow(db: sqlite3.Connection, now: int, appends: Sequence[Append]) -> None:
     for append in appends:
         for wait in append.asks:
             due = None if wait.due_in is None else now + round(wait.due_in * MICROSECONDS)
-            db.execute(_OPEN, (wait.task, wait.kind, wait.topic, wait.details, now, due, append.execution_id))
+            asked = (wait.task, wait.kind, wait.topic, wait.details, now, due, wait.lookback)
+            db.execute(_OPEN, (*asked, append.execution_id))
         for ended in append.lapses:
             place = append.execution_id, ended.task
             touched = db.execute(_LAPSE, (now, ended.lapse.value, *place)).rowcount

@@ -225,6 +225,51 @@ class SignalTable(Base, table=True):
     created_at: float = _column(Instant)
 
 
+class TriggerTable(Base, table=True):
+    """Starts its workflow for events of the type `event` (`*`: of any). `written` ones stand in its document."""
+
+    __tablename__ = "trigger"
+    __table_args__ = (
+        Index(None, "workflow_id", "id"),
+        _partial("ix_trigger_event", "event", "id", where="enabled"),
+        {"sqlite_autoincrement": True},
+    )
+    id: int = _id()
+    namespace: str = _column(Text)
+    workflow_id: int = _column(Id, ForeignKey("workflow.id"))
+    event: str = _column(Text)
+    condition: bytes = _column(LargeBinary)
+    encoding: int = _number(SmallInteger, 0)
+    enabled: bool = _column(Boolean)
+    written: bool = _column(Boolean)
+    created_at: float = _column(Instant)
+    updated_at: float = _column(Instant)
+
+
+class ReceivedEventTable(Base, table=True):
+    """An event from outside, or published by a task. While it has no `outcome`, anybody handles it after `due_at`."""
+
+    __tablename__ = "received_event"
+    __table_args__ = (
+        UniqueConstraint("namespace", "key"),
+        Index("ix_received_event_type", "type", "received_at", "id"),
+        _partial("ix_received_event_due", "due_at", "id", where="due_at IS NOT NULL"),
+        {"sqlite_autoincrement": True},
+    )
+    id: int = _id()
+    namespace: str = _column(Text)
+    type: str = _column(Text)
+    key: str | None = _column(Text, null=True)
+    payload: bytes = _column(LargeBinary)
+    encoding: int = _number(SmallInteger, 0)
+    digest: bytes = _column(LargeBinary)
+    depth: int = _column(SmallInteger)
+    received_at: float = _column(Instant)
+    due_at: float | None = _column(Instant, null=True)
+    handled_at: float | None = _column(Instant, null=True)
+    outcome: bytes | None = _column(LargeBinary, null=True)
+
+
 class SlotTable(Base, table=True):
     """A task that holds, or waits for, slots of pools; the order of `id` is the line. See `engine.states.SlotStage`.
 
@@ -260,6 +305,8 @@ class WaitTable(Base, table=True):
         Index("ix_wait_page", "namespace", "kind", "id"),
         _partial("ix_wait_open", "namespace", "kind", "id", where="decided_at IS NULL"),
         _partial("ix_wait_topic", "topic", "id", where="decided_at IS NULL AND topic IS NOT NULL"),
+        _partial("ix_wait_lookback", "id", where="lookback IS NOT NULL AND decided_at IS NULL"),
+        _partial("ix_wait_event", "decided_by", where="kind = 'event' AND decided_by IS NOT NULL"),
         {"sqlite_autoincrement": True},
     )
     id: int = _id()
@@ -277,6 +324,7 @@ class WaitTable(Base, table=True):
     decision: str | None = _column(Text, null=True)
     decided_by: str | None = _column(Text, null=True)
     comment: str | None = _column(Text, null=True)
+    lookback: float | None = _column(Float, null=True)
 
 
 class LeaseTable(Base, table=True):

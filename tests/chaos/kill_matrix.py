@@ -9,13 +9,15 @@ import asyncio
 import random
 from typing import NamedTuple
 
-from engine.failpoints import NAMES
+from engine.failpoints import NAMES as ALL
 from tests.chaos.audit import audit
 from tests.chaos.client import Client
 from tests.chaos.report import Outcome
 from tests.chaos.workload import Promises, check_promises, define, drive
 from tests.chaos.world import KINDS, NONE, Engine, Kind, Settings, World, open_world
 
+NAMES = tuple(name for name in ALL if not name.startswith("event."))
+"""Those of events from outside, which this workload has not, are killed in `tests/acceptance/test_events.py`."""
 LAND = 20.0
 """Seconds in which the fault must land."""
 DRAIN = 30.0

@@ -347,3 +347,65 @@ class DecideApprovalResponse(_message.Message):
     APPROVAL_FIELD_NUMBER: _ClassVar[int]
     approval: Approval
     def __init__(self, approval: _Optional[_Union[Approval, _Mapping]] = ...) -> None: ...
+
+class EmitEventRequest(_message.Message):
+    __slots__ = ("type", "payload", "payload_json", "idempotency_key")
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_JSON_FIELD_NUMBER: _ClassVar[int]
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    type: str
+    payload: _struct_pb2.Value
+    payload_json: str
+    idempotency_key: str
+    def __init__(self, type: _Optional[str] = ..., payload: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., payload_json: _Optional[str] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
+
+class EmitEventResponse(_message.Message):
+    __slots__ = ("event_id", "type", "received_at", "handled", "replayed", "started", "woken", "problems")
+    EVENT_ID_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_AT_FIELD_NUMBER: _ClassVar[int]
+    HANDLED_FIELD_NUMBER: _ClassVar[int]
+    REPLAYED_FIELD_NUMBER: _ClassVar[int]
+    STARTED_FIELD_NUMBER: _ClassVar[int]
+    WOKEN_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    event_id: int
+    type: str
+    received_at: str
+    handled: bool
+    replayed: bool
+    started: _containers.RepeatedCompositeFieldContainer[StartedByEvent]
+    woken: _containers.RepeatedCompositeFieldContainer[WokenByEvent]
+    problems: _containers.RepeatedCompositeFieldContainer[TriggerProblem]
+    def __init__(self, event_id: _Optional[int] = ..., type: _Optional[str] = ..., received_at: _Optional[str] = ..., handled: _Optional[bool] = ..., replayed: _Optional[bool] = ..., started: _Optional[_Iterable[_Union[StartedByEvent, _Mapping]]] = ..., woken: _Optional[_Iterable[_Union[WokenByEvent, _Mapping]]] = ..., problems: _Optional[_Iterable[_Union[TriggerProblem, _Mapping]]] = ...) -> None: ...
+
+class StartedByEvent(_message.Message):
+    __slots__ = ("execution_id", "workflow_id", "trigger_id")
+    EXECUTION_ID_FIELD_NUMBER: _ClassVar[int]
+    WORKFLOW_ID_FIELD_NUMBER: _ClassVar[int]
+    TRIGGER_ID_FIELD_NUMBER: _ClassVar[int]
+    execution_id: int
+    workflow_id: int
+    trigger_id: int
+    def __init__(self, execution_id: _Optional[int] = ..., workflow_id: _Optional[int] = ..., trigger_id: _Optional[int] = ...) -> None: ...
+
+class WokenByEvent(_message.Message):
+    __slots__ = ("execution_id", "task")
+    EXECUTION_ID_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    execution_id: int
+    task: str
+    def __init__(self, execution_id: _Optional[int] = ..., task: _Optional[str] = ...) -> None: ...
+
+class TriggerProblem(_message.Message):
+    __slots__ = ("trigger_id", "workflow_id", "code", "message")
+    TRIGGER_ID_FIELD_NUMBER: _ClassVar[int]
+    WORKFLOW_ID_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    trigger_id: int
+    workflow_id: int
+    code: str
+    message: str
+    def __init__(self, trigger_id: _Optional[int] = ..., workflow_id: _Optional[int] = ..., code: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...

@@ -75,6 +75,11 @@ class WorkflowServiceStub:
                 request_serializer=proto_dot_workflow_dot_v1_dot_workflow__pb2.DecideApprovalRequest.SerializeToString,
                 response_deserializer=proto_dot_workflow_dot_v1_dot_workflow__pb2.DecideApprovalResponse.FromString,
                 _registered_method=True)
+        self.EmitEvent = channel.unary_unary(
+                '/workflow.v1.WorkflowService/EmitEvent',
+                request_serializer=proto_dot_workflow_dot_v1_dot_workflow__pb2.EmitEventRequest.SerializeToString,
+                response_deserializer=proto_dot_workflow_dot_v1_dot_workflow__pb2.EmitEventResponse.FromString,
+                _registered_method=True)
 
 
 class WorkflowServiceServicer:
@@ -137,6 +142,13 @@ class WorkflowServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EmitEvent(self, request, context):
+        """Sends an event: stores it, starts every workflow whose trigger holds for it, wakes every task that waits for it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorkflowServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -179,6 +191,11 @@ def add_WorkflowServiceServicer_to_server(servicer, server):
                     servicer.DecideApproval,
                     request_deserializer=proto_dot_workflow_dot_v1_dot_workflow__pb2.DecideApprovalRequest.FromString,
                     response_serializer=proto_dot_workflow_dot_v1_dot_workflow__pb2.DecideApprovalResponse.SerializeToString,
+            ),
+            'EmitEvent': grpc.unary_unary_rpc_method_handler(
+                    servicer.EmitEvent,
+                    request_deserializer=proto_dot_workflow_dot_v1_dot_workflow__pb2.EmitEventRequest.FromString,
+                    response_serializer=proto_dot_workflow_dot_v1_dot_workflow__pb2.EmitEventResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -398,6 +415,33 @@ class WorkflowService:
             '/workflow.v1.WorkflowService/DecideApproval',
             proto_dot_workflow_dot_v1_dot_workflow__pb2.DecideApprovalRequest.SerializeToString,
             proto_dot_workflow_dot_v1_dot_workflow__pb2.DecideApprovalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EmitEvent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/workflow.v1.WorkflowService/EmitEvent',
+            proto_dot_workflow_dot_v1_dot_workflow__pb2.EmitEventRequest.SerializeToString,
+            proto_dot_workflow_dot_v1_dot_workflow__pb2.EmitEventResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -203,6 +203,7 @@ def upgrade() -> None:
         sa.Column("decision", sa.Text(), nullable=True),
         sa.Column("decided_by", sa.Text(), nullable=True),
         sa.Column("comment", sa.Text(), nullable=True),
+        sa.Column("lookback", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_wait")),
         sa.UniqueConstraint("execution_id", "task", name=op.f("uq_wait_execution_id_task")),
         sqlite_autoincrement=True,
@@ -307,6 +308,29 @@ def upgrade() -> None:
         sa.UniqueConstraint("workflow_id", "number", name=op.f("uq_workflow_version_workflow_id_number")),
         sqlite_autoincrement=True,
     )
+    _secrets_and_events_from_outside()
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute(FENCE)
+        op.execute(EXPECT)
+
+
+def _secrets_and_events_from_outside() -> None:
+    with op.batch_alter_table("wait", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_wait_lookback",
+            ["id"],
+            unique=False,
+            sqlite_where=sa.text("lookback IS NOT NULL AND decided_at IS NULL"),
+            postgresql_where=sa.text("lookback IS NOT NULL AND decided_at IS NULL"),
+        )
+        batch_op.create_index(
+            "ix_wait_event",
+            ["decided_by"],
+            unique=False,
+            sqlite_where=sa.text("kind = 'event' AND decided_by IS NOT NULL"),
+            postgresql_where=sa.text("kind = 'event' AND decided_by IS NOT NULL"),
+        )
+
     op.create_table(
         "secret",
         sa.Column("namespace", sa.Text(), nullable=False),
@@ -319,9 +343,59 @@ def upgrade() -> None:
         sa.Column("updated_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("namespace", "name", name=op.f("pk_secret")),
     )
-    if op.get_bind().dialect.name == "postgresql":
-        op.execute(FENCE)
-        op.execute(EXPECT)
+    op.create_table(
+        "trigger",
+        sa.Column("id", Id, nullable=False),
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("workflow_id", Id, nullable=False),
+        sa.Column("event", sa.Text(), nullable=False),
+        sa.Column("condition", sa.LargeBinary(), nullable=False),
+        sa.Column("encoding", sa.SmallInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("enabled", sa.Boolean(), nullable=False),
+        sa.Column("written", sa.Boolean(), nullable=False),
+        sa.Column("created_at", Instant(), nullable=False),
+        sa.Column("updated_at", Instant(), nullable=False),
+        sa.ForeignKeyConstraint(["workflow_id"], ["workflow.id"], name=op.f("fk_trigger_workflow_id_workflow")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_trigger")),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("trigger", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_trigger_event",
+            ["event", "id"],
+            unique=False,
+            sqlite_where=sa.text("enabled"),
+            postgresql_where=sa.text("enabled"),
+        )
+        batch_op.create_index(batch_op.f("ix_trigger_workflow_id_id"), ["workflow_id", "id"], unique=False)
+
+    op.create_table(
+        "received_event",
+        sa.Column("id", Id, nullable=False),
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("type", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=True),
+        sa.Column("payload", sa.LargeBinary(), nullable=False),
+        sa.Column("encoding", sa.SmallInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.Column("depth", sa.SmallInteger(), nullable=False),
+        sa.Column("received_at", Instant(), nullable=False),
+        sa.Column("due_at", Instant(), nullable=True),
+        sa.Column("handled_at", Instant(), nullable=True),
+        sa.Column("outcome", sa.LargeBinary(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_received_event")),
+        sa.UniqueConstraint("namespace", "key", name=op.f("uq_received_event_namespace_key")),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("received_event", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_received_event_due",
+            ["due_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("due_at IS NOT NULL"),
+            postgresql_where=sa.text("due_at IS NOT NULL"),
+        )
+        batch_op.create_index("ix_received_event_type", ["type", "received_at", "id"], unique=False)
 
 
 def downgrade() -> None:

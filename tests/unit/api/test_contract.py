@@ -9,7 +9,18 @@ from fastapi import FastAPI
 
 from api import contract, errors
 from api.app import VERSION
-from api.routes import approvals, definitions, executions, health, nodes, secrets, tasks, workflows
+from api.routes import (
+    approvals,
+    definitions,
+    events,
+    executions,
+    health,
+    nodes,
+    secrets,
+    tasks,
+    triggers,
+    workflows,
+)
 from tests.rest import Rest
 
 DOCUMENTED = {
@@ -17,6 +28,10 @@ DOCUMENTED = {
     "/workflows/{ref}": {"get", "put", "delete"},
     "/workflows/{ref}/tasks": {"get", "post"},
     "/workflows/{ref}/tasks/{task_id}": {"get", "put", "delete"},
+    "/workflows/{ref}/triggers": {"get", "post"},
+    "/workflows/{ref}/triggers/{trigger_id}": {"get", "put", "delete"},
+    "/events": {"post"},
+    "/events/{event_id}": {"get"},
     "/workflows/{ref}/execute": {"post"},
     "/workflows/{ref}/run": {"post"},
     "/workflows/validate": {"post"},
@@ -50,7 +65,7 @@ DOCUMENTED = {
 @pytest.fixture(scope="module")
 def app() -> FastAPI:
     app = FastAPI(title="t", version=VERSION)
-    for room in (definitions, workflows, tasks, executions, approvals, nodes, secrets, health):
+    for room in (definitions, workflows, tasks, triggers, executions, approvals, events, nodes, secrets, health):
         app.include_router(room.router)
     errors.install(app)
     contract.install(app)
@@ -78,7 +93,7 @@ def test_every_operation_says_what_it_does_and_how_it_refuses(document: Any) -> 
                     assert list(answer["content"]) == ["application/problem+json"]
                 if status in ("429", "503") and operation["operationId"] != "health":
                     assert "Retry-After" in answer["headers"]
-    assert len(names) == 39
+    assert len(names) == 46
 
 
 def test_every_reference_and_link_leads_somewhere(document: Any) -> None:

@@ -63,7 +63,7 @@ def test_defaults_take_no_room() -> None:
 
 
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "ExecutionStarted": {"input": None},
+    "ExecutionStarted": {"input": None, "depth": 0},
     "TakenOver": {"lost": ()},
     "TaskStarted": {"attempt": 1},
     "TaskCompleted": {"output": None, "label": None, "elapsed": 0.0},

@@ -1,0 +1,42 @@
+"""`publish_event`: an event for the triggers, and the waiting tasks, of this installation."""
+
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+
+from engine import limits
+from engine.model import Completed, Outcome, Publication, TaskCall
+from engine.received import WHAT_TYPES_ARE, is_event_type
+from engine.task_ports import NodeContext, Shape
+
+
+class Config(msgspec.Struct, forbid_unknown_fields=True):
+    """The type of the event, what it carries, and perhaps a key: events with the same one are one event."""
+
+    event: Annotated[str, msgspec.Meta(min_length=1, max_length=limits.NAME)]
+    payload: Any = None
+    key: Annotated[str, msgspec.Meta(min_length=1, max_length=limits.IDEMPOTENCY_KEY)] | None = None
+
+    def __post_init__(self) -> None:
+        if not is_event_type(self.event):
+            raise ValueError(f"the type of an event has {WHAT_TYPES_ARE}")
+
+
+class PublishEvent:
+    """Publishes an event, durable in the same commit as this task's completion.
+
+    The output says its type and the key that it is found by.
+    """
+
+    type: ClassVar[str] = "publish_event"
+    shape: ClassVar[Shape] = Config
+    blocking: ClassVar[bool] = False
+    aliases: ClassVar[tuple[str, ...]] = ("emit_event", "emit")
+    spellings: ClassVar[dict[str, str]] = {"event_type": "event", "data": "payload", "idempotency_key": "key"}
+
+    def run(self, call: TaskCall, config: Config, context: NodeContext) -> Outcome:
+        key = config.key or f"execution:{call.idempotency_key}"
+        return Completed({"event": config.event, "key": key}, publish=(Publication(config.event, config.payload, key),))
+
+
+handler = PublishEvent()
