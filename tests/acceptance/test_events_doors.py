@@ -57,7 +57,7 @@ def test_an_event_over_grpc(served: Served) -> None:
         ({"idempotency_key": "k" * 300}, "1 to 255"),
     ],
 )
-def test_a_refused_event_over_grpc(served: Served, fields: dict[str, str], said: str) -> None:
+def test_a_refused_event_over_grpc(served: Served, fields: dict[str, Any], said: str) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         served.stub.EmitEvent(pb.EmitEventRequest(**fields), timeout=30)
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
