@@ -15,7 +15,7 @@ import structlog
 
 from engine import limits
 from engine.documents import check_payload, digest
-from engine.errors import Exhausted, IdempotencyMismatch, Invalid, MillraceError, Refused, TaskError, Unavailable
+from engine.errors import Exhausted, IdempotencyMismatch, Invalid, MillraceError, TaskError, Unavailable
 from engine.failpoints import hit
 from engine.matching import Matching
 from engine.model import DEFAULT_NAMESPACE, Record
@@ -33,7 +33,7 @@ PAGE, CLAIM = 500, 100
 KEPT_PROBLEMS = 20
 """Triggers whose latest failure is told in the health of the process."""
 
-_LATER = (Unavailable, Exhausted, Refused)
+_LATER = (Unavailable, Exhausted)
 """What is no fault of a trigger: the event is handled again."""
 
 

@@ -105,9 +105,10 @@ def test_the_command_line(served: Served) -> None:
 
 
 @contextmanager
-def running(folder: Path, failpoint: str = "") -> Iterator[tuple[Served, Process]]:
-    """A server on the same file as the one before; with a `failpoint` it will not end well."""
-    server, ready = process(folder, FAILPOINT=failpoint, LEASE_SECONDS="0.5", LOG_LEVEL="warning")
+def running(folder: Path, failpoint: str = "", url: str = "") -> Iterator[tuple[Served, Process]]:
+    """A server on the same database as the one before; with a `failpoint` it will not end well."""
+    database = ("--database-url", url) if url else ()
+    server, ready = process(folder, *database, FAILPOINT=failpoint, LEASE_SECONDS="0.5", LOG_LEVEL="warning")
     ready.unlink(missing_ok=True)
     with server:
         with connected(server, ready) as served:
@@ -132,16 +133,27 @@ def only(served: Served, workflow: int) -> int:
     return number
 
 
-@pytest.mark.parametrize("again", [False, True], ids=["left alone", "sent again"])
-@pytest.mark.parametrize("place", ["event.stored", "start.after", "event.settle"])
-def test_an_event_whose_process_is_killed_starts_each_workflow_once(tmp_path: Path, place: str, again: bool) -> None:
+@pytest.mark.parametrize(
+    ("kind", "place", "again"),
+    [
+        ("sqlite", "event.stored", False),
+        ("sqlite", "start.after", True),
+        ("sqlite", "event.settle", False),
+        ("postgresql", "event.stored", True),
+        ("postgresql", "event.settle", False),
+    ],
+)
+def test_an_event_whose_process_is_killed_starts_each_workflow_once(
+    tmp_path: Path, request: pytest.FixtureRequest, kind: str, place: str, again: bool
+) -> None:
     """Between the storing and the first start, between a start and its answer, and before all is written down."""
-    with running(tmp_path, f"{place}:kill:1") as (served, server):
+    url = request.getfixturevalue("migrated_postgres_url") if kind == "postgresql" else ""
+    with running(tmp_path, f"{place}:kill:1", url) as (served, server):
         flows = [flow(served, trigger="killed") for _ in range(2)]
         with suppress(OSError, http.client.HTTPException):
             served.rest("POST", "/events?type=killed", {"x": 1}, **{"Idempotency-Key": "k"})
         assert server.wait() == -signal.SIGKILL
-    with running(tmp_path) as (served, _):
+    with running(tmp_path, url=url) as (served, _):
         if again:
             assert served.rest("POST", "/events?type=killed", {"x": 1}, **{"Idempotency-Key": "k"})["replayed"]
         event = found(served, "/events/1")

@@ -7,7 +7,7 @@ import pytest
 
 from bootstrap.settings import Settings
 from bootstrap.wiring import open_service
-from engine.caretakers import claims, inbox, lag, pools, relay, sharing
+from engine.caretakers import claims, inbox, lag, pools, reception, relay, sharing
 from storage.postgresql_pool import Pool
 from storage.postgresql_session import Session
 
@@ -22,7 +22,7 @@ async def test_an_idle_engine_says_less_than_two_statements_a_second(
     migrated_postgres_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch, publish: Literal["off", "on"]
 ) -> None:
     lease = Settings().lease_seconds
-    polls = [(module, "POLL") for module in (claims, inbox, pools, relay)]
+    polls = [(module, "POLL") for module in (claims, inbox, pools, reception, relay)]
     for module, name in (*polls, (sharing, "INTERVAL"), (lag, "INTERVAL")):
         monkeypatch.setattr(module, name, getattr(module, name) / QUICKER)
     said: list[str] = []
