@@ -129,6 +129,10 @@ class EventStore(Protocol):
         """Raises `EventNotFound`."""
         ...
 
+    async def next_outside(self) -> float | None:
+        """Seconds until an event may be claimed, or 0 if a wait has not looked back; None: there is nothing to do."""
+        ...
+
     async def claim_received(self, limit: int, hold: float, only: int | None = None) -> Sequence[ReceivedEvent]:
         """Events that nobody handles, the longest due first, now held for `hold` seconds. `only`: this one at most."""
         ...

@@ -109,6 +109,10 @@ class Reception:
         """Raises `EventNotFound`."""
         return _reaction(await self._store.get_received(DEFAULT_NAMESPACE, event_id))
 
+    async def next_due(self) -> float | None:
+        """Seconds until `handle_due` or `look_back` has something to do; None: nothing is known."""
+        return await self._store.next_outside()
+
     async def handle_due(self) -> int:
         """Handles what nobody else does; how many there were."""
         events = await self._store.claim_received(CLAIM, self._hold)

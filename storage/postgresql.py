@@ -235,6 +235,10 @@ class PostgreSQLStore:
             raise EventNotFound(f"there is no event {event_id}; POST /events answers the ids")
         return found[0]
 
+    async def next_outside(self) -> float | None:
+        delay: float | None = (await self._read(inbound.NEXT_OUTSIDE))[0][0]
+        return delay
+
     async def claim_received(self, limit: int, hold: float, only: int | None = None) -> Sequence[ReceivedEvent]:
         return inbound.records(await self._read(inbound.claim(limit, hold, only)))
 

@@ -64,6 +64,12 @@ def get(namespace: str, event_id: int) -> Part:
     return f"SELECT {_RECEIVED} FROM received_event WHERE namespace = %s AND id = %s", (namespace, event_id)
 
 
+NEXT_OUTSIDE = """SELECT least(
+  (SELECT extract(epoch FROM due_at - now())::float8 FROM received_event WHERE due_at IS NOT NULL
+    ORDER BY due_at, id LIMIT 1),
+  (SELECT 0::float8 FROM wait WHERE lookback IS NOT NULL AND decided_at IS NULL ORDER BY id LIMIT 1))"""
+
+
 def claim(limit: int, hold: float, only: int | None) -> Part:
     one = "" if only is None or not is_id(only) else f" AND id = {only:d}"
     sql = f"""WITH due AS (SELECT id FROM received_event WHERE due_at IS NOT NULL AND due_at <= now(){one}

@@ -222,6 +222,9 @@ class SQLiteStore:
     async def get_received(self, namespace: str, event_id: int) -> ReceivedEvent:
         return await self._read_raw(lambda db: sqlite_received.get(db, namespace, event_id))
 
+    async def next_outside(self) -> float | None:
+        return await self._read_raw(lambda db: sqlite_received.next_outside(db, self._clock.now()))
+
     async def claim_received(self, limit: int, hold: float, only: int | None = None) -> Sequence[ReceivedEvent]:
         due = await self._read_raw(lambda db: sqlite_received.due(db, self._clock.now(), limit, only))
         if not due:

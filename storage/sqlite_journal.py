@@ -51,8 +51,9 @@ RETURNING {EXECUTION}"""
 
 
 def acquire_lease(db: sqlite3.Connection, now: int, holder: str, ttl: float) -> int:
-    """The file's lock is ours, so every older lease is dead: its executions are due at once."""
+    """The file's lock is ours, so every older lease is dead: its executions are due at once, and the events it had."""
     db.execute("UPDATE lease SET lost = 1 WHERE NOT lost")
+    db.execute("UPDATE received_event SET due_at = ? WHERE due_at IS NOT NULL", (now,))
     db.execute("UPDATE execution SET owner = NULL, wake_at = ? WHERE owner IS NOT NULL", (now,))
     return new_lease(db, now, holder, ttl)
 

@@ -27,6 +27,7 @@ _RECEIVE = f"{_INSERT} RETURNING {', '.join(RECEIVED_COLUMNS)}"
 _DUE = "SELECT id FROM received_event WHERE due_at IS NOT NULL AND due_at <= ?"
 _CLAIM = f"""UPDATE received_event SET due_at = ? WHERE id IN (SELECT value FROM json_each(?)) AND due_at <= ?
 RETURNING {", ".join(RECEIVED_COLUMNS)}"""
+_NEXT = "SELECT due_at FROM received_event WHERE due_at IS NOT NULL ORDER BY due_at, id"
 _SETTLE = "UPDATE received_event SET outcome = ?, handled_at = ?, due_at = NULL WHERE id = ? AND outcome IS NULL"
 
 
@@ -66,6 +67,15 @@ def due(db: sqlite3.Connection, now: int, limit: int, only: int | None) -> list[
     else:
         rows = db.execute(f"{_DUE} ORDER BY due_at, id LIMIT ?", (now, limit))
     return [row[0] for row in rows]
+
+
+def next_outside(db: sqlite3.Connection, now: int) -> float | None:
+    if looking_back(db, 0, 1):
+        return 0.0
+    row = db.execute(
+        "SELECT due_at FROM received_event WHERE due_at IS NOT NULL ORDER BY due_at, id LIMIT 1"
+    ).fetchone()
+    return None if row is None else (row[0] - now) / MICROSECONDS
 
 
 def claim(db: sqlite3.Connection, now: int, ids: Sequence[int], hold: float) -> list[ReceivedEvent]:

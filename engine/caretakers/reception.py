@@ -8,8 +8,10 @@ from contextlib import suppress
 
 from engine.reception import Reception
 
-POLL = 5.0
+POLL = 20.0
 """Seconds between looks that nothing asked for: the guarantee behind all wake-ups."""
+PAUSE = 0.05
+"""Seconds before the next look while what is due is in the hands of others."""
 
 
 class Receptionist:
@@ -20,11 +22,14 @@ class Receptionist:
         self._told = told
 
     async def round(self) -> None:
-        """One round: handle all that is due, look back, then wait for word or the poll."""
+        """One round: do all that is due, or wait until something is, for word, or for the poll."""
         self._told.clear()
-        while await self._reception.handle_due():
-            pass
-        await self._reception.look_back()
+        delay = await self._reception.next_due()
+        if delay is not None and delay <= 0:
+            handled = await self._reception.handle_due()
+            await self._reception.look_back()
+            await asyncio.sleep(0 if handled else PAUSE)
+            return
         with suppress(TimeoutError):
-            async with asyncio.timeout(POLL):
+            async with asyncio.timeout(POLL if delay is None else min(delay, POLL)):
                 await self._told.wait()

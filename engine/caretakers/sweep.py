@@ -15,4 +15,5 @@ async def sweep(worker: Worker) -> None:
     if freed:
         log.warning("executions of a dead engine were freed", count=freed)
         worker.wake_claims.set()
+        worker.outside.set()
     await asyncio.sleep(worker.lease_seconds / 2)

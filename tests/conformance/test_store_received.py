@@ -179,6 +179,22 @@ async def test_claims_share_what_is_due(store: Store) -> None:
     assert sorted(taken + rest) == made
 
 
+async def test_the_next_event_to_be_claimed_is_known(store: Store) -> None:
+    assert await store.next_outside() is None
+    await store.receive_event(SPACE, structs.replace(NEW, key=None), 60)
+    delay = await store.next_outside()
+    assert delay is not None
+    assert 0 < delay <= 60
+    made, _ = await store.receive_event(SPACE, NEW, 0)
+    delay = await store.next_outside()
+    assert delay is not None
+    assert delay <= 0
+    await store.settle_received(made.id, b"{}")
+    delay = await store.next_outside()
+    assert delay is not None
+    assert delay > 0
+
+
 async def test_what_followed_is_said_once(store: Store) -> None:
     made, _ = await store.receive_event(SPACE, NEW, 0)
     settled = await store.settle_received(made.id, b'{"a":1}')
