@@ -147,7 +147,7 @@ def add_task(  # noqa: PLR0913, PLR0917
         "resources": json_of("--resources", resources),
         "concurrency_key": concurrency_key,
         "concurrency_limit": concurrency_limit,
-        "compensate": _json("--compensate", compensate),
+        "compensate": json_of("--compensate", compensate),
     }
     workflows.add_task(workflow, task, as_json)
 

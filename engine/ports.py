@@ -42,7 +42,7 @@ class NewExecution(Record, frozen=True):
 
     `owned` starts it under the committing lease; otherwise it is parked with `wake_at = now()` for any engine.
     With an `idempotency_key`, (namespace, workflow_id, key) is claimed first; `request_digest` tells whether a
-    later caller sends the same request.
+    later caller sends the same request. `depth` is said in its first event: see `engine.received`.
     """
 
     namespace: str
@@ -59,7 +59,6 @@ class NewExecution(Record, frozen=True):
     root_id: int | None = None
     rerun_of: int | None = None
     depth: int = 0
-    """Events that led to it (`engine.received`); in its first event, not in its row."""
 
 
 class Park(Record, frozen=True):
@@ -259,10 +258,7 @@ class DraftStore(Protocol):
         ...
 
     async def update_workflow(self, namespace: str, ref: int | str, changes: Mapping[str, Any]) -> Workflow:
-        """Fields of `NewWorkflow` to set; a `source` takes the place of the tasks, `triggers` of those written before.
-
-        Raises `WorkflowNotFound`, `KeyTaken`.
-        """
+        """Sets fields of `NewWorkflow`; a `source` replaces the tasks. Raises `WorkflowNotFound`, `KeyTaken`."""
         ...
 
     async def archive_workflow(self, namespace: str, ref: int | str) -> int:
