@@ -27,6 +27,8 @@ EXPECTED = {
     errors.NodeTypeNotFound: StatusCode.NOT_FOUND,
     errors.ApprovalNotFound: StatusCode.NOT_FOUND,
     errors.SecretNotFound: StatusCode.NOT_FOUND,
+    errors.TriggerNotFound: StatusCode.NOT_FOUND,
+    errors.EventNotFound: StatusCode.NOT_FOUND,
     errors.Conflict: StatusCode.FAILED_PRECONDITION,
     errors.KeyTaken: StatusCode.ALREADY_EXISTS,
     errors.WrittenOtherwise: StatusCode.FAILED_PRECONDITION,
