@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 
-from engine import limits
+from api.app import build
+from bootstrap.settings import Settings
+from bootstrap.wiring import open_service
+from engine import limits, reception
+from engine.errors import StoreUnavailable
 from tests.rest import Answer, Rest, open_rest
 
 # 001, "Test it out": the body of POST /events
@@ -366,3 +370,38 @@ async def test_a_type_that_is_none_fails_its_task(here: Rest) -> None:
         "/workflows", {"nodes": [{"id": "a", "type": "publish_event", "data": {"event": "a b"}}]}
     )
     assert answer.pointers == ["/nodes/0/data"]
+
+
+# --- pages, and servers that are away ---
+
+
+async def test_more_triggers_than_a_page_holds(here: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reception, "PAGE", 2)
+    flows = [await flow(here, trigger="many") for _ in range(5)]
+    assert [one["workflow_id"] for one in (await send(here, {}, "?type=many"))["started"]] == flows
+
+
+async def test_what_a_database_that_is_away_has_prevented_follows_by_itself(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(database_url=sqlite_url, lease_seconds=0.5)
+    async with open_service(settings, engine=True) as service:
+        rest = Rest(build(service))
+        number = await flow(rest, trigger="later")
+        look, calls = service._store.triggers_for, 0
+
+        async def away_once(*args: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == 1:
+                raise StoreUnavailable
+            return await look(*args)
+
+        monkeypatch.setattr(service._store, "triggers_for", away_once)
+        made = await send(rest, {"x": 1}, "?type=later", idempotency_key="k")
+        assert (made["handled"], made["started"]) == (False, [])
+        view = await ended(rest, (await one_of(rest, number))["execution_id"])
+        assert view["input"] == {"x": 1}
+        again = await send(rest, {"x": 1}, "?type=later", idempotency_key="k")
+        assert (again["replayed"], again["handled"]) == (True, True)
+        assert [one["execution_id"] for one in again["started"]] == [view["id"]]

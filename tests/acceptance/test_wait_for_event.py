@@ -9,6 +9,7 @@ import pytest
 from api.app import build
 from bootstrap.settings import Settings
 from bootstrap.wiring import open_service
+from engine import matching
 from engine.ports import Store
 from engine.service import WorkflowService
 from tests.acceptance.test_events import ended, flow, send
@@ -71,7 +72,8 @@ async def test_the_event_that_fits_ends_the_wait(rest: Opened) -> None:
     assert (await waits(rest, other))["status"] == "waiting"
 
 
-async def test_one_event_ends_every_wait_that_it_fits(rest: Opened) -> None:
+async def test_one_event_ends_every_wait_that_it_fits(rest: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matching, "PAGE", 2)
     number = await flow(rest, wait())
     started = [await start(rest, number) for _ in range(5)]
     for execution in started:
