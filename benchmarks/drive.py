@@ -42,6 +42,7 @@ def define(database: Database, *types: str, execution_type: str = "sync", parame
         "on_error": "fail",
         "resources": b"{}",
         "concurrency_limit": 1,
+        "compensate": b"null",
         **times,
     }
     engine = migration_engine(database.url)

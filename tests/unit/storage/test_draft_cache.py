@@ -6,15 +6,28 @@ import msgspec
 
 from engine.model import DraftTask, Workflow
 from storage.draft_cache import DraftCache
-from storage.records import task_record
+from storage.records import TASK_COLUMNS, task_record
 
-REST = (None, None, "fail", None, b"{}", None, 1, 0.0, 0.0)
+ROW: dict[str, Any] = {
+    "workflow_id": 1,
+    "name": "t",
+    "execution_type": "sync",
+    "parameters": b"{}",
+    "depends_on": b"[]",
+    "condition": b"true",
+    "retry": b"{}",
+    "on_error": "fail",
+    "resources": b"{}",
+    "concurrency_limit": 1,
+    "compensate": b"null",
+    "created_at": 0.0,
+    "updated_at": 0.0,
+}
 
 
 def tasks(*ids: int) -> tuple[DraftTask, ...]:
-    return tuple(
-        task_record((n, 1, f"t{n}", "t", None, n, "sync", None, b"{}", b"[]", b"true", b"{}", *REST)) for n in ids
-    )
+    rows = ({**ROW, "id": n, "key": f"t{n}", "position": n} for n in ids)
+    return tuple(task_record(tuple(row.get(name) for name in TASK_COLUMNS)) for row in rows)
 
 
 def draft(number: int = 1, revision: int = 1, *ids: int) -> Workflow:
