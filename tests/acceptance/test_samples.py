@@ -215,3 +215,25 @@ def test_a_letter_is_sorted_by_a_model_and_doubts_go_to_a_person(world: World) -
     world.approve(unsure, "check", by="sam")
     assert world.ended(unsure)["status"] == "completed"
     assert world.statuses(unsure)["accounting"] == "completed"
+
+
+def test_a_hot_lead_is_told_and_won_when_it_answers(world: World) -> None:
+    def emit(kind: str, **lead: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = world.served.rest("POST", f"/events?type={kind}", {"lead": lead})
+        return answer
+
+    assert not emit("lead.created", id=1, name="cold", score=10, title="CEO")["started"]
+    (started,) = emit("lead.created", id=2, name="Hopper", score=95, title="CEO")["started"]
+    execution = started["execution_id"]
+    world.waiting(execution)
+    assert not emit("lead.answered", id=1)["woken"]
+    (woken,) = emit("lead.answered", id=2)["woken"]
+    assert (woken["execution_id"], woken["task"]) == (execution, "answer")
+    assert world.ended(execution)["status"] == "completed"
+    ends = world.statuses(execution)
+    assert (ends["tell-head"], ends["tell-sales"], ends["won"], ends["remind"]) == (
+        "completed",
+        "skipped",
+        "completed",
+        "skipped",
+    )
