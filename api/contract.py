@@ -7,7 +7,7 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api import answers, approval_answers, event_answers, node_answers, secret_answers
+from api import answers, approval_answers, event_answers, execution_answers, node_answers, secret_answers
 from api.errors import PROBLEM_JSON, RETRY_AFTER, Problem
 from api.schemas import WorkflowBody, WorkflowChanges
 from api.shapes import DOCUMENTS
@@ -20,12 +20,12 @@ _KINDS = (
     answers.WorkflowAnswer,
     answers.ReportAnswer,
     answers.VersionAnswer,
-    answers.StartedAnswer,
-    answers.ExecutionAnswer,
-    answers.ExecutionPage,
-    answers.EventPage,
-    answers.CancelAnswer,
-    answers.SignalAnswer,
+    execution_answers.StartedAnswer,
+    execution_answers.ExecutionAnswer,
+    execution_answers.ExecutionPage,
+    execution_answers.EventPage,
+    execution_answers.CancelAnswer,
+    execution_answers.SignalAnswer,
     answers.PingAnswer,
     approval_answers.ApprovalAnswer,
     approval_answers.ApprovalPage,

@@ -5,7 +5,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from api.answers import FailureAnswer, Time, encode
+from api.answers import Time, encode
+from api.execution_answers import FailureAnswer
 from engine.catalog import NodeType
 from engine.clock import rfc3339
 from engine.trials import Trial
@@ -23,6 +24,16 @@ class NodeTypeAnswer(msgspec.Struct, frozen=True):
     schema: dict[str, Any]
 
 
+class StartAnswer(msgspec.Struct, frozen=True):
+    """A workflow that the engine would execute."""
+
+    workflow: int | str
+    version: int | None
+    input: Any
+    wait: bool
+    labels: dict[str, str]
+
+
 class TrialAnswer(msgspec.Struct, frozen=True):
     """What one attempt came to; `config` is what it got, `elapsed` is in seconds."""
 
@@ -37,6 +48,7 @@ class TrialAnswer(msgspec.Struct, frozen=True):
     signal: str | None
     reason: str | None
     count: int | None
+    starts: StartAnswer | None
     elapsed: float
 
 
@@ -52,4 +64,5 @@ def trial(made: Trial) -> bytes:
     fields = msgspec.structs.asdict(made)
     until = None if made.until is None else rfc3339(made.until)
     error = None if made.error is None else FailureAnswer(made.error.type, made.error.message, made.error.task)
-    return encode(TrialAnswer(**{**fields, "until": until, "error": error}))
+    starts = None if made.starts is None else StartAnswer(**msgspec.structs.asdict(made.starts))
+    return encode(TrialAnswer(**{**fields, "until": until, "error": error, "starts": starts}))

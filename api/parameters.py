@@ -186,6 +186,9 @@ Statuses = Annotated[tuple[ExecutionStatus, ...], Depends(_statuses)]
 CreatedFrom = Annotated[float | None, Depends(_created_from)]
 CreatedTo = Annotated[float | None, Depends(_created_to)]
 After = Annotated[Cursor | None, Depends(_cursor)]
+ParentFilter = Annotated[
+    int | None, Query(ge=1, le=MAX_ID, description="Those that tasks of this execution started.", examples=[1])
+]
 Limit = Annotated[int, Query(description="Rows of the page.", ge=1, le=limits.PAGE)]
 AsDocument = Annotated[
     Form | None,

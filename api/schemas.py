@@ -76,11 +76,23 @@ When = Annotated[
 Timeout = Annotated[
     float, Field(gt=0, le=limits.DURATION, description="Seconds that one attempt may take.", examples=[30])
 ]
+WorkflowTimeout = Annotated[
+    float,
+    Field(
+        gt=0,
+        le=limits.DURATION,
+        description="Seconds from the start of an execution to its end at the latest, waits included.",
+        examples=[3600],
+    ),
+]
 ExecutorName = Annotated[
     str, Field(min_length=1, max_length=limits.NAME, description="Where it runs; left out: the default.")
 ]
 HeartbeatTimeout = Annotated[
     float, Field(gt=0, le=limits.DURATION, description="Seconds from one sign of life of an attempt to the next.")
+]
+TotalTimeout = Annotated[
+    float, Field(gt=0, le=limits.DURATION, description="Seconds for all of it: attempts, waits and retries together.")
 ]
 ConcurrencyKey = Annotated[
     str,
@@ -153,6 +165,7 @@ class WorkflowBody(Strict):
     max_concurrency: Annotated[
         Concurrency | None, Field(description="Its tasks that run at once, over all executions and engines.")
     ] = None
+    timeout: WorkflowTimeout | None = None
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -162,7 +175,12 @@ class WorkflowBody(Strict):
 
     def new(self) -> NewWorkflow:
         return NewWorkflow(
-            DEFAULT_NAMESPACE, self.name, self.key, self.description, max_concurrency=self.max_concurrency
+            DEFAULT_NAMESPACE,
+            self.name,
+            self.key,
+            self.description,
+            max_concurrency=self.max_concurrency,
+            timeout=self.timeout,
         )
 
 
@@ -173,6 +191,7 @@ class WorkflowChanges(Strict):
     description: Description | None = given()
     key: WorkflowKey | None = given()
     max_concurrency: Concurrency | None = given()
+    timeout: WorkflowTimeout | None = given()
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"description": "Every night at two"}]})
 
@@ -230,6 +249,7 @@ class TaskBody(Strict):
     concurrency_key: ConcurrencyKey | None = None
     concurrency_limit: Concurrency = 1
     compensate: CompensationBody | None = None
+    total_timeout: TotalTimeout | None = None
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -265,6 +285,7 @@ class TaskBody(Strict):
             concurrency_key=self.concurrency_key,
             concurrency_limit=self.concurrency_limit,
             compensate=None if self.compensate is None else self.compensate.compensation(),
+            total_timeout=self.total_timeout,
         )
 
 
@@ -289,6 +310,7 @@ class TaskChanges(Strict):
     concurrency_key: ConcurrencyKey | None = given()
     concurrency_limit: Concurrency = given()
     compensate: CompensationBody | None = given()
+    total_timeout: TotalTimeout | None = given()
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"order": 2, "retry": {"max_attempts": 3}}]})
 

@@ -10,6 +10,10 @@ _HEAD: dict[str, Any] = {
     "key": {"type": ["string", "null"], "description": "A unique word to call it by; also `unique_name`."},
     "description": {"type": ["string", "null"], "description": "What it is for."},
     "max_concurrency": {"type": ["integer", "null"], "minimum": 1, "maximum": limits.CONCURRENCY},
+    "timeout": {
+        "type": ["number", "string", "null"],
+        "description": "Seconds, or a text such as 10m, that an execution may last, waits included.",
+    },
     "triggers": {
         "type": ["array", "object", "string", "null"],
         "description": "Events that start it: `event`, `condition`, `enabled`; also one, as `trigger`.",

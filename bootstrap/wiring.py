@@ -27,6 +27,7 @@ from engine.caretakers.renewal import renewal
 from engine.caretakers.sharing import sharing
 from engine.caretakers.sweep import sweep
 from engine.catalog import Catalog
+from engine.child_starts import ChildStarts
 from engine.drafts import Drafts
 from engine.errors import ConfigurationError
 from engine.keeper import Keeper
@@ -63,6 +64,8 @@ async def open_service(settings: Settings, *, engine: bool) -> AsyncIterator[Wor
         keeper = Keeper(store, open_vault(settings.secret_keys.get_secret_value()))
         openers = _executors(settings, nodes, host, keeper)
         worker = await _open_worker(settings, store, library, progress, openers) if engine else None
+        if worker is not None:
+            worker.child_starts = ChildStarts(store, library, drafts)
         inbox = Inbox(worker) if worker is not None else None
         pools = PoolWatch(worker) if worker is not None else None
         service = WorkflowService(

@@ -79,6 +79,7 @@ def executions(
     statuses: list[str],
     created_from: str | None,
     created_to: str | None,
+    parent: int | None,
     limit: int,
     page_token: str | None,
     as_json: bool,
@@ -89,6 +90,7 @@ def executions(
         created_to=created_to,
         page_size=limit,
         page_token=page_token,
+        parent_id=parent,
     )
     if workflow is not None:
         _name_workflow(request, workflow)
@@ -151,7 +153,8 @@ def _say_execution(execution: dict[str, Any]) -> None:
     ended = f" after {took}" if execution["completed_at"] else ""
     asked = ", cancel requested" if execution["cancel_requested"] and not execution["completed_at"] else ""
     what = f"execution {execution['execution_id']} of workflow {execution['workflow_id']}"
-    say(f"{what}: {execution['status']}{ended}{asked}")
+    child = f" (child of {execution['parent_id']})" if execution["parent_id"] else ""
+    say(f"{what}{child}: {execution['status']}{ended}{asked}")
     if execution["error"]:
         say(f"error: {execution['error']['message']}")
     if execution["tasks"]:
@@ -160,6 +163,10 @@ def _say_execution(execution: dict[str, Any]) -> None:
             ("TASK", "TYPE", "STATUS", "ATTEMPT", "TOOK", "OUTPUT"),
             (_task_cells(task) for task in execution["tasks"]),
         )
+    children = {task["key"]: task["child_id"] for task in execution["tasks"] if task["child_id"]}
+    if children:
+        say("")
+        say_table(("TASK", "CHILD EXECUTION"), children.items())
     if execution["status"] == "completed":
         say("")
         say(f"output: {cell(execution['output'])}")

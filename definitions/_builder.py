@@ -12,11 +12,11 @@ from definitions._triggers import read_triggers
 from definitions._ways import Way
 from engine import limits
 from engine.bodies import BODY, SPELLINGS
+from engine.dialect_ports import Definition, Head
 from engine.documents import pointer
 from engine.errors import Fault
 from engine.graph import END, ERROR_LABEL, HINTS, TASK_KEY, suggestion, task_content
 from engine.model import Compensation, Edge, Graph, Presentation, Resources, RetryPolicy, Task, Workflow
-from engine.ports import Definition, Head
 from engine.sources import decode_source
 
 OPTIONS = (
@@ -32,9 +32,10 @@ OPTIONS = (
     "concurrency_key",
     "concurrency_limit",
     "compensate",
+    "total_timeout",
 )
 """What may be said of a task in every dialect, beside its type, its config and what it follows."""
-HEAD = ("name", "key", "unique_name", "description", "max_concurrency", *TRIGGERS)
+HEAD = ("name", "key", "unique_name", "description", "max_concurrency", "timeout", *TRIGGERS)
 ACTION = "action"
 """The type of a task that is named by an action stored elsewhere: config `{"action": NAME, "config": {…}}`."""
 
@@ -72,6 +73,7 @@ class Builder:
         self._named: dict[str, set[str]] = {}
         self._unknown = 0
         self.document = document
+        self._timeout: float | None = None
 
     # --- what is wrong ---
 
@@ -102,14 +104,12 @@ class Builder:
         bound = self.value(document, "max_concurrency", "", int, None)
         if bound is not None and not 1 <= bound <= limits.CONCURRENCY:
             self.fault(f"max_concurrency is between 1 and {limits.CONCURRENCY}", "/max_concurrency", "out_of_range")
+        self._timeout = self.seconds(document, "timeout", "")
+        if self._timeout is not None and not 0 < self._timeout <= limits.DURATION:
+            self.fault("a timeout is above 0 and at most a year", "/timeout", "out_of_range")
         key = self.value(document, keys[0], "", str, None) if keys else None
-        return Head(
-            self.value(document, "name", "", str, None),
-            key,
-            self.value(document, "description", "", str, None),
-            bound,
-            read_triggers(document, self.faults.append),
-        )
+        name, description = (self.value(document, word, "", str, None) for word in ("name", "description"))
+        return Head(name, key, description, bound, self._timeout, read_triggers(document, self.faults.append))
 
     def value(self, spec: Mapping[str, Any], name: str, where: str, kind: Any, default: Any) -> Any:
         """The field `name` as a `kind`; absent or null: the default."""
@@ -173,6 +173,7 @@ class Builder:
             self.value(spec, "concurrency_key", where, str | None, None),
             self.value(spec, "concurrency_limit", where, int, 1),
             compensate=self._compensation(spec, where),
+            total_timeout=self.seconds(spec, "total_timeout", where),
         )
 
     def _compensation(self, spec: Mapping[str, Any], where: str) -> Compensation | None:
@@ -314,7 +315,12 @@ class Builder:
             if _has_handler(task) and task.on_error in self.tasks:
                 edges.append(Edge(key, task.on_error, ERROR_LABEL))
         bound = self.document.get("max_concurrency")
-        graph = Graph(tuple(self.tasks.values()), tuple(edges), max_concurrency=bound if type(bound) is int else None)
+        graph = Graph(
+            tuple(self.tasks.values()),
+            tuple(edges),
+            max_concurrency=bound if type(bound) is int else None,
+            timeout=self._timeout,
+        )
         shown = {key: self._names[key] for key in self.tasks}
         presentation = Presentation(shown, tuple(self.tasks))
         return Definition(
@@ -356,7 +362,7 @@ def _has_handler(task: Task) -> bool:
 def document_of(draft: Workflow) -> dict[str, Any]:
     """The source of `draft`, which was checked when it was saved; what can be changed beside it is as it is now."""
     document: dict[str, Any] = decode_source(draft.source or b"{}")
-    return {**document, "max_concurrency": draft.max_concurrency}
+    return {**document, "max_concurrency": draft.max_concurrency, "timeout": draft.timeout}
 
 
 # --- writing --------------------------------------------------------------------------------------

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 from definitions._builder import OPTIONS, Builder, document_of, in_order, written_head, written_options
 from definitions._ways import Way, read_ways
+from engine.dialect_ports import Definition, Head
 from engine.documents import pointer
 from engine.graph import END, ERROR_LABEL
 from engine.model import Edge, Graph, Presentation, Workflow
-from engine.ports import Definition, Head
 
 _EDITOR = ("version", "nodes", "edges", "viewport", "metadata")
 COLUMN, ROW = 250, 100

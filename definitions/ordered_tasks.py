@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from definitions._ways import Way, read_ways
+from engine.dialect_ports import Definition
 from engine.documents import pointer
 from engine.errors import Fault, InvalidWorkflow
 from engine.graph import ERROR_LABEL, HINTS, suggestion
 from engine.model import DraftTask, Edge, Graph, Presentation, Task, Workflow
-from engine.ports import Definition
 
 KINDS = ("sync", "async")
 
@@ -32,7 +32,8 @@ class OrderedTasks:
         read = [(row, *read_ways(row.type or "noop", row.parameters, end="end")) for row in rows]
         ways = {row.key: [way for way in ways if way.target is not None] for row, _, ways in read}
         tasks = tuple(_task(row, config) for row, config, _ in read)
-        graph = Graph(tasks, tuple(_edges(rows, ways)), max_concurrency=draft.max_concurrency)
+        edges = tuple(_edges(rows, ways))
+        graph = Graph(tasks, edges, max_concurrency=draft.max_concurrency, timeout=draft.timeout)
         presentation = Presentation({row.key: row.name for row in rows}, tuple(row.key for row in rows))
         return Definition(graph, presentation, pointers, "parameters", "depends_on")
 
@@ -52,6 +53,7 @@ def _task(row: DraftTask, config: dict[str, Any]) -> Task:
         row.concurrency_key,
         row.concurrency_limit,
         compensate=row.compensate,
+        total_timeout=row.total_timeout,
     )
 
 

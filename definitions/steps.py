@@ -19,10 +19,10 @@ from definitions._builder import (
     written_options,
 )
 from definitions._ways import read_ways
+from engine.dialect_ports import Definition, Head
 from engine.documents import pointer
 from engine.graph import END
 from engine.model import Edge, Graph, Presentation, Workflow
-from engine.ports import Definition, Head
 
 _FIELDS = frozenset({*OPTIONS, "type", "action", "next", "config"})
 

@@ -18,10 +18,10 @@ from definitions._builder import (
     written_options,
 )
 from definitions._ways import read_ways
+from engine.dialect_ports import Definition, Head
 from engine.documents import pointer
 from engine.graph import ERROR_LABEL
 from engine.model import Edge, Graph, Presentation, Workflow
-from engine.ports import Definition, Head
 
 _FIELDS = (*OPTIONS, "id", "type", "activity_type", "action", "config", "depends_on", "next")
 ACTIVITY = "activity"

@@ -8,10 +8,12 @@ import msgspec
 from msgspec import structs
 
 from engine import limits
+from engine.checks import NodeTypes, check, stored
+from engine.dialect_ports import Definition, Dialect, DocumentDialect, Head
 from engine.errors import Fault, InvalidDocument, InvalidWorkflow, WrittenOtherwise
-from engine.graph import NodeTypes, check, compile_definition, stored
+from engine.graph import compile_definition
 from engine.model import Graph, Presentation, Record, Workflow, WorkflowVersion
-from engine.ports import Compiled, Definition, Dialect, DocumentDialect, Head
+from engine.ports import Compiled
 from engine.received import TriggerSpec
 from engine.sources import Source
 from engine.yaml_documents import encode_yaml
@@ -153,7 +155,8 @@ class Authoring:
             return Written(source, not Source(source).is_json)
         graph, kept = _decode_graph(version.graph), _decode_kept(version.presentation)
         triggers = self._triggers(kept.dialect, Source(kept.source.encode()) if kept.source else None)
-        head = structs.replace(head_of(draft), max_concurrency=graph.max_concurrency, triggers=triggers)
+        said = {"max_concurrency": graph.max_concurrency, "timeout": graph.timeout, "triggers": triggers}
+        head = structs.replace(head_of(draft), **said)
         return self._write(head, graph, kept, form)
 
     def _triggers(self, dialect: str, source: Source | None) -> tuple[TriggerSpec, ...] | None:
@@ -190,13 +193,14 @@ _decode_kept = msgspec.json.Decoder(Kept).decode
 _decode_graph = msgspec.json.Decoder(Graph).decode
 
 
-def source_of(version: WorkflowVersion) -> tuple[bytes, int | None]:
-    """What `version` was written in, and its `max_concurrency`. Raises `WrittenOtherwise` if it was rows."""
+def source_of(version: WorkflowVersion) -> tuple[bytes, dict[str, Any]]:
+    """What `version` was written in, and what could be changed beside it. Raises `WrittenOtherwise` if it was rows."""
     kept = _decode_kept(version.presentation)
     if not kept.source:
         message = f"version {version.number} was written as tasks, one by one; it has no document to go back to"
         raise WrittenOtherwise(f"{message}: take it with GET .../versions/{version.number}?format=yaml and PUT that")
-    return kept.source.encode(), _decode_graph(version.graph).max_concurrency
+    graph = _decode_graph(version.graph)
+    return kept.source.encode(), {"max_concurrency": graph.max_concurrency, "timeout": graph.timeout}
 
 
 # --- what a document says of itself ---
@@ -231,7 +235,7 @@ def key_of(head: Head, fallback: str) -> str:
 
 
 def head_of(draft: Workflow) -> Head:
-    return Head(draft.name, draft.key, draft.description, draft.max_concurrency)
+    return Head(draft.name, draft.key, draft.description, draft.max_concurrency, draft.timeout)
 
 
 def summary(faults: Iterable[Fault]) -> str:

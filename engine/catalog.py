@@ -49,7 +49,7 @@ class _Entry:
 
 
 class Catalog:
-    """Handlers by type. Satisfies `engine.graph.NodeTypes`.
+    """Handlers by type. Satisfies `engine.checks.NodeTypes`.
 
     A type has other names (aliases) and versions: `type@2` is the second major, `type` the newest.
     """

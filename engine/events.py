@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from engine.model import Answer, Failure, Record
+from engine.model import Answer, Failure, Parent, Record
 from engine.received import NewReceived
 
 
@@ -19,6 +19,7 @@ class ExecutionStarted(Record, frozen=True):
 
     input: Any = None
     depth: int = 0
+    parent: Parent | None = None
 
 
 class TakenOver(Record, frozen=True):
@@ -105,6 +106,18 @@ class TaskFannedOut(Record, frozen=True):
     elapsed: float = 0.0
 
 
+class ChildStarted(Record, frozen=True):
+    """The task started a child execution, whose row is in the same commit.
+
+    With `wait` it waits for the child's end, at most `timeout` seconds after this event; else it has completed.
+    """
+
+    task: str
+    execution_id: int
+    wait: bool = True
+    timeout: float | None = None
+
+
 class TaskSkipped(Record, frozen=True):
     """`reason` is `not_taken` (skipping passes on) or `when` (outgoing edges count as taken)."""
 
@@ -170,6 +183,7 @@ Event = (
     | TaskSleeping
     | TaskAwaiting
     | TaskFannedOut
+    | ChildStarted
     | TaskSkipped
     | TaskCancelled
     | SignalReceived

@@ -1,4 +1,4 @@
-"""A graph compiled for planning, its digest, and the one check of its meaning.
+"""A graph compiled for planning, and its digest; the check of its meaning is in `engine.checks`.
 
 Nothing above the dialects knows how a graph was written; this module knows nothing of dialects.
 """
@@ -6,22 +6,18 @@ Nothing above the dialects knows how a graph was written; this module knows noth
 import difflib
 import hashlib
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import Any
 
 import msgspec
-from msgspec import structs
 
-from engine import bodies, limits
-from engine.compensation import NAMES, CompensationConfig, address, compensation
-from engine.documents import canonical_json, pointer
-from engine.errors import Fault
+from engine import bodies
+from engine.compensation import NAMES, CompensationConfig, compensation
+from engine.dialect_ports import Definition
+from engine.documents import canonical_json
 from engine.expressions.templates import Template, compile_condition, compile_template
-from engine.expressions.tree import Place, pointer_of
 from engine.model import Compensation, Edge, Graph, Presentation, Record, Resources, RetryPolicy, Task
-from engine.placed import Placed, all_tasks
-from engine.ports import Compiled, Definition
+from engine.ports import Compiled
 from engine.rendering import ConfigTemplate, compile_config
 
 ERROR_LABEL = "@error"
@@ -137,12 +133,14 @@ class CompiledGraph:
     __slots__ = (
         "by_key",
         "display_order",
+        "hurried",
         "indegree",
         "limited",
         "max_concurrency",
         "presentation",
         "roots",
         "sinks",
+        "timeout",
         "vertices",
     )
 
@@ -162,6 +160,7 @@ class CompiledGraph:
         for targets in out:
             targets.sort(key=lambda edge: places[edge[1]])
         self.max_concurrency = graph.max_concurrency
+        self.timeout = graph.timeout
         bounded = graph.max_concurrency is not None
         self.vertices = tuple(
             Vertex(
@@ -174,6 +173,8 @@ class CompiledGraph:
             )
             for i, task in enumerate(graph.tasks)
         )
+        self.hurried = any(task.total_timeout is not None for task in graph.tasks)
+        """Whether any task has a total_timeout."""
         self.limited = any(map(_is_limited, self.vertices))
         self.by_key = Vertices({vertex.key: vertex for vertex in self.vertices})
         """Tasks, and compensations by their addresses."""
@@ -200,6 +201,8 @@ def canonical(graph: Graph) -> bytes:
     content: dict[str, Any] = {"format": graph.format}
     if graph.max_concurrency is not None:
         content["max_concurrency"] = graph.max_concurrency
+    if graph.timeout is not None:
+        content["timeout"] = graph.timeout
     if graph.conditions:
         content["conditions"] = {key: sorted(places) for key, places in graph.conditions.items()}
     if graph.tasks:
@@ -250,194 +253,6 @@ def load(graph: bytes, presentation: bytes) -> CompiledGraph:
     return CompiledGraph(_decode_graph(graph), _decode_presentation(presentation))
 
 
-# --- the check of meaning -------------------------------------------------------------------------
-
-
-class NodeTypes(Protocol):
-    """What the check needs to know of node types and executors."""
-
-    def config_faults(self, type: str, config: Mapping[str, Any], pointer: str) -> list[Fault]: ...  # noqa: A002
-
-    def types(self) -> Iterable[str]: ...
-
-    def resolve(self, type: str) -> str | None: ...  # noqa: A002
-
-    def canonical(self, type: str, config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]: ...  # noqa: A002
-
-    def conditions(self, type: str, config: Mapping[str, Any]) -> tuple[str, ...]: ...  # noqa: A002
-
-    def public(self, type: str, config: Mapping[str, Any]) -> Mapping[str, Any]: ...  # noqa: A002
-
-    def executors(self) -> Iterable[str]: ...
-
-
-def check(definition: Definition, nodes: NodeTypes) -> list[Fault]:
-    """All faults, each with its pointer in what the user wrote. Empty: it can be executed."""
-    graph = definition.graph
-    if len(graph.tasks) > limits.TASKS:
-        return [Fault(f"a workflow has at most {limits.TASKS} tasks, this one has {len(graph.tasks)}", "/tasks")]
-    faults = [*definition.faults, *_check_keys(definition)]
-    if len(faults) > len(definition.faults):
-        return faults
-    undoing = {task.key: undo for task in graph.tasks if (undo := compensation(task)) is not None}
-    known = _with_places(definition, undoing) if undoing else definition
-    placed = [*all_tasks(known, nodes.resolve, undoing.values())]
-    for one in placed:
-        faults.extend(_check_task(one, definition, nodes))
-    references, bad = _check_templates(placed, nodes)
-    faults.extend(bad)
-    cycle = find_cycle(graph)
-    if cycle:
-        where = definition.pointers.get(cycle[0], "") + pointer(*filter(None, [definition.edge_field]))
-        shown = " -> ".join(cycle if len(cycle) <= 20 else [*cycle[:10], f"… {len(cycle) - 13} more …", *cycle[-3:]])
-        faults.append(Fault(f"the tasks depend on each other in a cycle: {shown}", where, "cycle"))
-    else:
-        faults.extend(_check_references(definition, references, undoing))
-    return faults
-
-
-def _with_places(definition: Definition, undoing: Mapping[str, Task]) -> Definition:
-    """Knows where the compensations stand."""
-    at = {undo.key: f"{definition.pointers.get(key, '')}/compensate" for key, undo in undoing.items()}
-    configs = {key: f"{where}/config" for key, where in at.items()}
-    return structs.replace(definition, pointers=definition.pointers | at, configs=definition.configs | configs)
-
-
-def _check_keys(definition: Definition) -> list[Fault]:
-    """What every later check takes for granted: keys are unique, and edges lead away from tasks."""
-    counts = Counter(task.key for task in definition.graph.tasks)
-    faults = [
-        Fault(
-            f"{count} tasks have the key {key!r}; a key names one task",
-            definition.pointers.get(key, ""),
-            "duplicate_key",
-        )
-        for key, count in counts.items()
-        if count > 1
-    ]
-    ends = dict.fromkeys(edge.source for edge in definition.graph.edges)
-    faults += [
-        Fault(f"an edge names the task {end!r}, which does not exist", "", "unknown_task")
-        for end in ends
-        if end not in counts
-    ]
-    return faults
-
-
-def _check_task(placed: Placed, definition: Definition, nodes: NodeTypes) -> list[Fault]:
-    task, where, field, kind = placed[:4]
-    faults: list[Fault] = [*placed.misplaced()]
-    if nodes.resolve(task.type) is None:
-        message = f"unknown node type {task.type!r:.100}{suggestion(task.type, nodes.types())}"
-        faults.append(Fault(message, kind, "unknown_node_type"))
-    else:
-        faults.extend(nodes.config_faults(task.type, task.config, field))
-    if task.executor is not None and task.executor not in nodes.executors():
-        message = f"unknown executor {task.executor!r:.100}{suggestion(task.executor, nodes.executors())}"
-        faults.append(Fault(message, f"{where}/executor", "unknown_executor"))
-    if task.timeout is not None and not 0 < task.timeout <= limits.DURATION:
-        faults.append(Fault("a timeout is in seconds, above 0 and at most a year", f"{where}/timeout", "out_of_range"))
-    faults.extend(_check_liveness(task, where))
-    if task.on_error not in ("fail", "continue") and task.on_error not in definition.pointers:
-        message = (
-            f"`on_error` is fail, continue, or the key of a task; there is no task {task.on_error!r:.100}, add it first"
-        )
-        faults.append(Fault(message, f"{where}/on_error", "unknown_task"))
-    return faults
-
-
-def _check_liveness(task: Task, where: str) -> list[Fault]:
-    faults: list[Fault] = []
-    if task.heartbeat_timeout is not None and not 0 < task.heartbeat_timeout <= limits.DURATION:
-        message = "a heartbeat_timeout is in seconds, above 0 and at most a year"
-        faults.append(Fault(message, f"{where}/heartbeat_timeout", "out_of_range"))
-    if not 1 <= task.concurrency_limit <= limits.CONCURRENCY:
-        message = f"a concurrency_limit is between 1 and {limits.CONCURRENCY}"
-        faults.append(Fault(message, f"{where}/concurrency_limit", "out_of_range"))
-    return faults
-
-
-References = dict[str, dict[str, Place]]
-"""By the key of a task: the tasks that its config and its `when` refer to, with their first places."""
-
-
-def _check_templates(tasks: Iterable[Placed], nodes: NodeTypes) -> tuple[References, list[Fault]]:
-    references: References = {}
-    faults: list[Fault] = []
-    parts = 0
-    for placed in tasks:
-        task, where, field, names = placed.task, placed.where, placed.config, placed.names
-        mine = references.get(task.key, {})
-        conditions = nodes.conditions(task.type, task.config)
-        config, wrong = compile_config(task.config, conditions, field, names, placed.apart)
-        if config.secrets:
-            public = nodes.public(task.type, task.config)
-            faults += _check_secrets(compile_config(public, (), field, names, placed.apart)[0])
-        for template, bad in (
-            (config, wrong),
-            compile_condition(task.when, f"{where}/when"),
-            compile_template(task.concurrency_key, f"{where}/concurrency_key", names),
-            *(compile_condition(guard, place, placed.inner_names) for place, guard in placed.guards()),
-        ):
-            faults += bad
-            mine = template.references | mine
-            parts += template.parts
-        references[task.key] = mine
-        if parts > limits.PARTS:
-            faults.append(Fault(f"the expressions of a workflow have at most {limits.PARTS} parts", where, "too_large"))
-            break
-    return references, faults
-
-
-def _check_secrets(public: Template | ConfigTemplate) -> list[Fault]:
-    """`public` is what stands in fields that are no place for a secret."""
-    return [
-        Fault(
-            f"the secret {name!r:.100} cannot stand here: this field is kept and shown",
-            pointer_of(place),
-            "template_secret",
-        )
-        for name, place in public.secrets.items()
-    ]
-
-
-def _check_references(definition: Definition, references: References, undoing: Mapping[str, Task]) -> list[Fault]:
-    """A compensation sees what its task could see, and its output."""
-    known = _ancestors(definition.graph)
-    place = {task.key: i for i, task in enumerate(definition.graph.tasks)}
-    known |= {undo.key: known[key] | 1 << place[key] for key, undo in undoing.items()}
-    faults: list[Fault] = []
-    for mine, ancestors in known.items():
-        for key, place_of in references.get(mine, {}).items():
-            if key not in place:
-                hint = suggestion(key, place) if len(faults) < HINTS else ""
-                message = f"a template refers to the task {key!r}, which does not exist{hint}"
-                faults.append(Fault(message, pointer_of(place_of), "template_unknown_task"))
-            elif not ancestors >> place[key] & 1:
-                message = f"a template refers to {key!r}, which need not have ended by then; add depends_on: [{key!r}]"
-                faults.append(Fault(message, pointer_of(place_of), "template_not_ancestor"))
-    return faults
-
-
-def stored(definition: Definition, nodes: NodeTypes) -> Definition:
-    """The same in the one spelling that is stored: types and fields of configs under their own names."""
-    tasks = []
-    conditions = {}
-    for task in definition.graph.tasks:
-        kind, config = nodes.canonical(task.type, task.config)
-        undo = task.compensate
-        if places := nodes.conditions(kind, config):
-            conditions[task.key] = places
-        if undo is not None:
-            name, inner = nodes.canonical(undo.type, undo.config)
-            undo = structs.replace(undo, type=name, config=inner)
-            if places := nodes.conditions(name, inner):
-                conditions[address(task.key)] = places
-        tasks.append(structs.replace(task, type=kind, config=config, compensate=undo))
-    graph = structs.replace(definition.graph, tasks=tuple(tasks), conditions=conditions)
-    return structs.replace(definition, graph=graph)
-
-
 def suggestion(word: str, known: Iterable[str]) -> str:
     """`, did you mean 'x'?`, or the list of what there is."""
     choices = sorted(known)
@@ -447,7 +262,7 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     return f"; there are: {', '.join(choices)}" if 0 < len(choices) <= 20 else ""
 
 
-def _ancestors(graph: Graph) -> dict[str, int]:
+def ancestors_of(graph: Graph) -> dict[str, int]:
     """Per task the set of its ancestors as bits by index; the graph has no cycle."""
     place = {task.key: i for i, task in enumerate(graph.tasks)}
     ancestors = dict.fromkeys(place, 0)

@@ -109,6 +109,8 @@ class WriteQueue:
             item = items.popleft()
             for event in item.append.events:
                 size += len(event.data)
+            if item.append.children or item.append.signals:
+                size += _told(item.append)
             batch.append(item)
         return batch
 
@@ -156,3 +158,9 @@ class WriteQueue:
                 item.done(answer)
             except Exception:
                 log.exception("what follows a commit failed", execution=item.append.execution_id)
+
+
+def _told(append: Append) -> int:
+    """Bytes of what it brings to other executions."""
+    inputs = sum(len(event.data) for child in append.children for event in child.events)
+    return inputs + sum(len(signal.payload) for signal in append.signals)

@@ -16,6 +16,10 @@ PARALLEL = 1_000
 """Items of one map that are open at once."""
 HISTORY = 50_000
 """Events of one execution."""
+WHOLE_HISTORY = HISTORY + 20 * TASKS
+"""Events that an execution can have at the most: its limit, the end of each task in the step that passes it, and the
+compensation of each with as many losses as it may have.
+"""
 NAME = 200
 """Characters of a name or key."""
 DESCRIPTION = 10_000
@@ -30,6 +34,8 @@ STEPS = 250_000
 """Steps that the expressions of one task may make: a third of a second at the very most."""
 MAX_INTEGER = 2**63 - 1
 MIN_INTEGER = -(2**63)
+DEPTH_OF_CHILDREN = 32
+"""Executions below one that has no parent."""
 WAIT = 60.0
 """Seconds that a start may wait for the result."""
 DURATION = 366 * 24 * 3600.0

@@ -59,7 +59,7 @@ class Task(Record, frozen=True):
     """A vertex of the graph. `on_error` is `fail`, `continue`, or the key of the task that takes over.
 
     At most `concurrency_limit` tasks of a workflow run at once whose `concurrency_key`, a template, renders to the
-    same text.
+    same text. `total_timeout` is seconds from when it may start: attempts, waits and retries together.
     """
 
     key: str
@@ -75,6 +75,7 @@ class Task(Record, frozen=True):
     concurrency_key: str | None = None
     concurrency_limit: int = 1
     compensate: Compensation | None = None
+    total_timeout: float | None = None
 
 
 class Edge(Record, frozen=True):
@@ -94,6 +95,7 @@ class Graph(Record, frozen=True):
     `max_concurrency` bounds the tasks of the workflow that run at once, over all its executions and engines.
     `conditions` says, by task, where in its config a condition stands (JSON pointers): it is evaluated, not copied;
     after `rule:` a rule that is handed on.
+    `timeout` is seconds from the start of an execution to its end at the latest, waits included.
     """
 
     tasks: tuple[Task, ...] = ()
@@ -101,6 +103,7 @@ class Graph(Record, frozen=True):
     format: int = FORMAT
     max_concurrency: int | None = None
     conditions: dict[str, tuple[str, ...]] = {}
+    timeout: float | None = None
 
 
 class Presentation(Record, frozen=True):
@@ -133,6 +136,7 @@ class DraftTask(Record, frozen=True, omit_defaults=False):
     concurrency_key: str | None
     concurrency_limit: int
     compensate: Compensation | None
+    total_timeout: float | None
     created_at: float
     updated_at: float
 
@@ -152,6 +156,7 @@ class Workflow(Record, frozen=True, omit_defaults=False):
     updated_at: float
     tasks: tuple[DraftTask, ...] = ()
     max_concurrency: int | None = None
+    timeout: float | None = None
 
 
 class WorkflowVersion(Record, frozen=True, omit_defaults=False):
@@ -188,6 +193,18 @@ class ExecutionRow(Record, frozen=True, omit_defaults=False):
     rerun_of: int | None = None
 
 
+class Parent(Record, frozen=True):
+    """Whose child an execution is. `root_id` has no parent; `depth` says how far below it the child is, from 1.
+
+    `waits`: the parent's task goes on with the child's end, so the child tells it.
+    """
+
+    execution_id: int
+    root_id: int
+    depth: int
+    waits: bool = True
+
+
 class Failure(Record, frozen=True):
     """Why an attempt, or an execution, failed."""
 
@@ -200,6 +217,7 @@ class TaskRun(Record, frozen=True, omit_defaults=False):
     """One task inside an execution: a view folded from its events.
 
     `reason` says why it was skipped (`not_taken`, `when`, `execution_ended`) or, in words, what it waits for.
+    `child_id` is the execution that its last attempt started.
     """
 
     key: str
@@ -220,6 +238,7 @@ class TaskRun(Record, frozen=True, omit_defaults=False):
     executor: str | None
     compensates: str | None = None
     """The key of the task that it undoes; its own is that one's address, `engine.compensation`."""
+    child_id: int | None = None
 
 
 class ExecutionView(Record, frozen=True, omit_defaults=False):
@@ -240,6 +259,8 @@ class ExecutionView(Record, frozen=True, omit_defaults=False):
     labels: dict[str, str] = {}
     rerun_of: int | None = None
     cancel_requested: bool = False
+    parent_id: int | None = None
+    root_id: int | None = None
 
 
 class Envelope(Record, frozen=True):
@@ -354,7 +375,21 @@ class FanOut(Record, frozen=True, tag=True):
     tolerated: int = 0
 
 
-Outcome = Completed | Sleep | AwaitSignal | FanOut
+class StartChild(Record, frozen=True, tag=True):
+    """Executes another workflow, named by its id or key; `version` None: the one that is current by then.
+
+    With `wait` the task completes with that execution's output and fails if it fails or is cancelled; else it
+    completes at once with `{"execution_id": …}`.
+    """
+
+    workflow: int | str
+    version: int | None = None
+    input: Any = None
+    wait: bool = True
+    labels: dict[str, str] = {}
+
+
+Outcome = Completed | Sleep | AwaitSignal | FanOut | StartChild
 """What a node answers; a failure is an exception (`engine.errors.TaskError`)."""
 
 

@@ -27,6 +27,7 @@ from engine.model import (
     Publication,
     Result,
     Sleep,
+    StartChild,
 )
 from engine.received import WHAT_TYPES_ARE, NewReceived, is_event_type
 from engine.waits import NewWait, signal_name
@@ -34,7 +35,7 @@ from engine.waits import NewWait, signal_name
 _encode = msgspec.json.Encoder().encode
 LAST_MOMENT = 253_402_300_799.0
 """The end of the year 9999: what a time on the wire can say."""
-_OUTCOMES: tuple[type, ...] = (Completed, Sleep, AwaitSignal, FanOut)
+_OUTCOMES: tuple[type, ...] = (Completed, Sleep, AwaitSignal, FanOut, StartChild)
 ERROR_TEXT = 10_000
 """Characters of an error's type and message that are kept."""
 
@@ -68,6 +69,8 @@ def portable(key: str, result: Result, elapsed: float) -> Result:
     if isinstance(result, Failed):
         return Failed(storable(result.error, key), result.retryable)
     try:
+        if isinstance(result, StartChild):
+            return plain_start(result)
         event, _ = record_of(key, result, elapsed)
         publish = _publications(result.publish) if isinstance(result, Completed) and result.publish else ()
     except TaskError as error:
@@ -89,7 +92,8 @@ def portable(key: str, result: Result, elapsed: float) -> Result:
 def _event_of(key: str, outcome: Outcome, elapsed: float) -> ev.Event:
     if not isinstance(outcome, _OUTCOMES):
         what = type(outcome).__name__
-        raise _bad(f"the node returned {what}, not an outcome (Completed, Sleep, AwaitSignal or FanOut)", "bad_outcome")
+        known = "Completed, Sleep, AwaitSignal, FanOut or StartChild"
+        raise _bad(f"the node returned {what}, not an outcome ({known})", "bad_outcome")
     match outcome:
         case Completed(output=output, label=label):
             return ev.TaskCompleted(key, _value(output), _label(label), measured(elapsed))
@@ -107,6 +111,8 @@ def _event_of(key: str, outcome: Outcome, elapsed: float) -> ev.Event:
             parallel = _whole(parallel, "FanOut.max_parallel", 1, limits.PARALLEL)
             tolerated = _whole(tolerated, "FanOut.tolerated", 0, limits.ITEMS)
             return ev.TaskFannedOut(key, count, parallel, tolerated, measured(elapsed))
+        case StartChild():
+            raise AssertionError("the engine finds the child before it takes this outcome in")
         case _:
             assert_never(outcome)
 
@@ -164,6 +170,42 @@ def _key(key: Any) -> str | None:
     if type(key) is not str or not 0 < len(key) <= limits.IDEMPOTENCY_KEY or not _encodable(key):
         raise _bad(f"the key of an event has 1 to {limits.IDEMPOTENCY_KEY} characters", "bad_outcome")
     return key
+
+
+def plain_start(wanted: StartChild) -> StartChild:
+    """A copy whose fields are what they should be. Raises `TaskError`, not retryable."""
+    ref, version, labels = wanted.workflow, wanted.version, wanted.labels
+    if type(ref) is int:
+        fits = 0 < ref <= limits.MAX_INTEGER
+    else:
+        fits = type(ref) is str and 0 < len(ref) <= limits.NAME and _encodable(ref)
+    if not fits:
+        raise _bad(f"StartChild.workflow is the id or the key of a workflow, not {ref!r:.100}", "bad_outcome")
+    if version is not None and not (type(version) is int and 0 < version <= limits.MAX_INTEGER):
+        raise _bad(f"StartChild.version is the number of a version, not {version!r:.100}", "bad_outcome")
+    if not _are_labels(labels):
+        message = (
+            f"StartChild.labels are at most {limits.LABELS} texts by name, each of at most {limits.NAME} characters"
+        )
+        raise _bad(message, "bad_outcome")
+    value = {} if wanted.input is None else _value(wanted.input)
+    size = len(msgspec.json.encode(value))
+    if size > limits.PAYLOAD:
+        message = f"the input of the child has {size} bytes as JSON; at most {limits.PAYLOAD} are allowed"
+        raise _bad(message, "input_too_large")
+    return StartChild(ref, version, value, bool(wanted.wait), dict(labels))
+
+
+def _are_labels(labels: Any) -> bool:
+    return (
+        isinstance(labels, dict)
+        and len(labels) <= limits.LABELS
+        and all(
+            type(text) is str and len(text) <= limits.NAME and _encodable(text)
+            for pair in labels.items()
+            for text in pair
+        )
+    )
 
 
 def storable(error: Failure, task: str) -> Failure:

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from engine.bodies import BODY, KINDS, body_of, kind_of
 from engine.compensation import NAMES, is_compensation
+from engine.dialect_ports import Definition
 from engine.errors import Fault
 from engine.model import Task
-from engine.ports import Definition
 
 PER_RUN = (
     "retry",

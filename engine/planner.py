@@ -9,6 +9,7 @@ import random
 from typing import NamedTuple
 
 from engine import events as ev
+from engine import limits
 from engine.bodies import LOOP
 from engine.compensation import address, broken
 from engine.errors import TaskError
@@ -167,6 +168,15 @@ def next_retry(policy: RetryPolicy, failures: int, error: Failure, retryable: bo
         interval = math.inf if policy.initial_interval else 0.0
     interval = min(interval, policy.maximum_interval)
     return interval * (1 + policy.jitter * chance)
+
+
+def overstepped(state: State, now: float) -> Failure | None:
+    """Why an execution must end that is larger, or lasts longer, than it may."""
+    if state.seq > limits.HISTORY:
+        return Failure("history_limit", f"the history has more than {limits.HISTORY} events")
+    if state.deadline is not None and state.deadline <= now:
+        return Failure("timeout", f"the execution lasted longer than {state.graph.timeout:g} s, its timeout")
+    return None
 
 
 SUSPECT = 2

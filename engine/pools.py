@@ -77,6 +77,7 @@ class Tickets:
                 | ev.TaskSleeping(task=task)
                 | ev.TaskAwaiting(task=task)
                 | ev.TaskFannedOut(task=task)
+                | ev.ChildStarted(task=task)
                 | ev.TaskCancelled(task=task)
             ) if task in self._places:
                 self._left.append(self._places.pop(task).pool)

@@ -1,4 +1,4 @@
-"""What the engine asks of stores and dialects; of executors and nodes see `engine.task_ports`.
+"""What the engine asks of stores; of executors and nodes see `engine.task_ports`, of dialects `engine.dialect_ports`.
 
 Records in, records out: no table name, URL or ORM row crosses a port. Every method may raise
 `engine.errors.StoreUnavailable` when its server does not answer; other errors are named where they occur.
@@ -10,13 +10,10 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import msgspec
 
 from engine import limits
-from engine.errors import Fault
 from engine.events import EventRecord, StoredEvent
 from engine.model import (
     Compensation,
     ExecutionRow,
-    Graph,
-    Presentation,
     Record,
     Resources,
     RetryPolicy,
@@ -29,10 +26,7 @@ from engine.secrets import SecretStore
 from engine.states import ExecutionStatus, SlotStage
 from engine.waits import NewWait, WaitLapse, WaitStore
 
-WHOLE_HISTORY = limits.HISTORY + 20 * limits.TASKS
-"""Events that an execution can have at the most: its limit, the end of each task in the step that passes it, and the
-compensation of each with as many losses as it may have.
-"""
+WHOLE_HISTORY = limits.WHOLE_HISTORY
 
 # --- what crosses the store port ------------------------------------------------------------------
 
@@ -41,8 +35,8 @@ class NewExecution(Record, frozen=True):
     """The row of an execution to be started.
 
     `owned` starts it under the committing lease; otherwise it is parked with `wake_at = now()` for any engine.
-    With an `idempotency_key`, (namespace, workflow_id, key) is claimed first; `request_digest` tells whether a
-    later caller sends the same request. `depth` is said in its first event: see `engine.received`.
+    With an `idempotency_key`, (namespace, workflow_id, key) is claimed first; `request_digest` tells requests apart.
+    `depth` is said in its first event: see `engine.received`.
     """
 
     namespace: str
@@ -80,6 +74,7 @@ class Append(Record, frozen=True):
     `started` sets `started_at` (first time an engine plans it). `consumed` are ids of signals now in the journal.
     `freed` are tasks that give their slots of pools, or their place in line, back with this commit.
     `asks` are waits that the world can see from now on, `lapses` those that nobody can decide any more.
+    `children` are starts that take place with it, `signals` what it tells other executions, as `put_signals` would.
     """
 
     execution_id: int
@@ -93,6 +88,8 @@ class Append(Record, frozen=True):
     freed: tuple[str, ...] = ()
     asks: tuple[NewWait, ...] = ()
     lapses: tuple[WaitLapse, ...] = ()
+    children: tuple["Append", ...] = ()
+    signals: tuple["Signal", ...] = ()
 
 
 class Duplicate(Record, frozen=True):
@@ -119,7 +116,7 @@ class Claims(Record, frozen=True):
 class Signal(Record, frozen=True):
     """Something the owner of an execution must take into its journal. `id` is set by the store.
 
-    `kind` is `cancel`, `event` or `answer` (of a wait); `dedupe_key` makes the insert idempotent per execution.
+    `kind` is `cancel`, `event`, `answer` (of a wait) or `child` (an end); `dedupe_key`: once per execution.
     """
 
     execution_id: int
@@ -179,6 +176,7 @@ class ExecutionFilter(Record, frozen=True):
     statuses: tuple[ExecutionStatus, ...] = ()
     created_from: float | None = None
     created_to: float | None = None
+    parent_id: int | None = None
 
 
 class NewWorkflow(Record, frozen=True):
@@ -191,6 +189,7 @@ class NewWorkflow(Record, frozen=True):
     dialect: str = "ordered_tasks"
     source: bytes | None = None
     max_concurrency: int | None = None
+    timeout: float | None = None
     triggers: tuple[TriggerSpec, ...] = ()
 
 
@@ -218,6 +217,7 @@ class NewTask(Record, frozen=True):
     concurrency_key: str | None = None
     concurrency_limit: int = 1
     compensate: Compensation | None = None
+    total_timeout: float | None = None
 
 
 class Compiled(Record, frozen=True):
@@ -381,8 +381,7 @@ class JournalStore(Protocol):
     async def mend_slots(self, lease: int, unclaimed: float) -> list[SlotGrant]:
         """The guarantee behind `share_slots`: hands out whatever is free while somebody waits for it.
 
-        First takes slots back from executions that have ended or are gone, and from those that were due
-        `unclaimed` seconds ago and nobody took.
+        First takes slots back from executions that ended, are gone, or were due `unclaimed` seconds ago.
         """
         ...
 
@@ -438,62 +437,4 @@ class Store(DraftStore, JournalStore, WaitStore, OutboxStore, SecretStore, Event
 
     def notify(self, topic: str, executions: Sequence[int] = ()) -> None:
         """Tells other processes, after the commit, at most once per topic per 5 ms. Never blocks, never raises."""
-        ...
-
-
-# --- dialects and cache ---------------------------------------------------------------------------
-
-
-class Definition(Record, frozen=True):
-    """What a dialect makes of a draft."""
-
-    graph: Graph
-    presentation: Presentation
-    pointers: dict[str, str] = {}
-    """Where each task stands in what the user wrote: its JSON pointer, by key. For faults."""
-    config_field: str = "config"
-    """What the user calls a task's config."""
-    edge_field: str = ""
-    """Where in a task the user wrote what it follows, if it is there."""
-    configs: dict[str, str] = {}
-    """Where the config of a task stands, by key, if that is not `config_field` of the task."""
-    types: dict[str, str] = {}
-    """Where the type of a task stands, by key, if that is not its `type`."""
-    faults: tuple[Fault, ...] = ()
-    """Faults of form; meaning is checked once, by `engine.graph`."""
-    warnings: tuple[Fault, ...] = ()
-    """What can be saved and will fail when it is reached."""
-
-
-class Head(Record, frozen=True):
-    """What a document says of its workflow as a whole; None: nothing."""
-
-    name: str | None = None
-    key: str | None = None
-    description: str | None = None
-    max_concurrency: int | None = None
-    triggers: tuple[TriggerSpec, ...] | None = None
-
-
-class Dialect(Protocol):
-    """HOW it is written. One file in `definitions/` with a module-level `dialect`."""
-
-    name: ClassVar[str]
-
-    def parse(self, draft: Workflow) -> Definition:
-        """Raises `InvalidWorkflow` with every fault of form, or carries them."""
-        ...
-
-
-class DocumentDialect(Dialect, Protocol):
-    """A dialect whose draft is a document; it is told by the one field that only its documents have."""
-
-    field: ClassVar[str]
-
-    def read(self, document: Mapping[str, Any]) -> tuple[Head, Definition]:
-        """Never raises: faults of form are in the definition, which holds what could be read."""
-        ...
-
-    def write(self, head: Head, graph: Graph, presentation: Presentation) -> dict[str, Any]:
-        """A document that reads to an equal graph, names and order."""
         ...

@@ -13,16 +13,17 @@ import msgspec
 
 from engine import events as ev
 from engine import limits
+from engine.calls import call_of, time_left
+from engine.children import CHILD, ChildEnd, Opening, child_of, decode_end, let_go, told_parent
 from engine.errors import TaskError
-from engine.fans import scope_of
 from engine.graph import CompiledGraph
 from engine.model import Answer, AwaitSignal, Failed, Failure, Lost, Result, TaskCall
 from engine.outcomes import answered, check_way, loss_of, measured, record_of, storable, unanswered, wait_of
-from engine.planner import LOST_ALONE, chance, is_hopeless, is_suspect, next_retry, plan
+from engine.planner import LOST_ALONE, chance, is_hopeless, next_retry, overstepped, plan
 from engine.pools import Tickets
 from engine.ports import NewExecution, Signal
 from engine.slots import Slots
-from engine.state import State, TaskState, apply, next_due, replay, stamp_due, take_due
+from engine.state import State, TaskState, apply, next_due, replay, stamp_deadline, stamp_due, take_due
 from engine.states import ExecutionStatus, TaskStatus, is_terminal
 from engine.steps import AT_ONCE, NextStep, Step
 from engine.waits import Lapse, WaitLapse
@@ -71,7 +72,7 @@ class Run:
         """Slots given back in this step: what follows takes them first, so that begun executions end sooner."""
         self._kept = 0
         self._next = NextStep(row_status)
-        self._results: list[tuple[TaskCall, Result, float]] = []
+        self._results: list[tuple[TaskCall, Result | Opening, float]] = []
         self._signals: list[Signal] = []
         self._granted: list[str] = []
         self.flying: dict[str, TaskCall] = {}
@@ -106,7 +107,7 @@ class Run:
     def running(self) -> list[TaskCall]:
         """The calls of attempts that the journal says run; an executor may still know them."""
         running = [(key, task) for key, task in self.state.active.items() if task.status is TaskStatus.RUNNING]
-        return [self._call(key, task.attempt, task.started_at or self.now) for key, task in running]
+        return [call_of(self.state, key, task.attempt, task.started_at or self.now) for key, task in running]
 
     def resume(self, running: Sequence[TaskCall], attached: Container[int]) -> None:
         """Goes on after a take-over: attempts whose call (by `id()`) is not attached are lost and start again."""
@@ -133,8 +134,8 @@ class Run:
         if self.tickets is not None and self.tickets.polled():
             self._wake(self)
 
-    def result(self, call: TaskCall, result: Result, elapsed: float) -> None:
-        """An executor reports."""
+    def result(self, call: TaskCall, result: Result | Opening, elapsed: float) -> None:
+        """An executor reports; what asks for a child has been looked up."""
         self._results.append((call, result, elapsed))
 
     def signal(self, signal: Signal) -> None:
@@ -177,6 +178,10 @@ class Run:
     def committed(self, step: Step, at: float) -> None:
         """The step is durable; `at` is the database's clock."""
         self.now = max(self.now, at)
+        if self.state.graph.hurried:
+            for begun in step.events:
+                if isinstance(begun, ev.TaskScheduled | ev.TaskStarted):
+                    stamp_deadline(self.state, begun, at)
         for event in step.timed():
             stamp_due(self.state, event, at)
 
@@ -203,7 +208,7 @@ class Run:
 
     # --- taking in ---
 
-    def _take_result(self, call: TaskCall, result: Result, elapsed: float) -> None:
+    def _take_result(self, call: TaskCall, result: Result | Opening, elapsed: float) -> None:
         key = call.address
         if self.flying.get(key) is not call:
             return
@@ -215,6 +220,9 @@ class Run:
             return
         if isinstance(result, Failed):
             self._fail(key, result.error, result.retryable, elapsed)
+            return
+        if isinstance(result, Opening):
+            self._open_child(key, result, elapsed)
             return
         try:
             event, record = record_of(key, result, elapsed, self.state.depth)
@@ -232,6 +240,8 @@ class Run:
         policy = self.state.graph.by_key[key].task.retry
         failures = self.state.tasks[key].failures + 1
         retry_in = next_retry(policy, failures, error, retryable and not self._is_full(), chance())
+        if retry_in is not None and time_left(self.state, key, self.now + retry_in) <= 0:
+            retry_in = None
         self._say(ev.TaskFailed(key, storable(error, key), retry_in, measured(elapsed)))
 
     def _after_loss(self, key: str, reason: str) -> None:
@@ -248,6 +258,9 @@ class Run:
         if signal.kind == "cancel":
             if not (self.state.cancelling or self.state.status is ExecutionStatus.COMPENSATING):
                 self._say(ev.CancelRequested(msgspec.json.decode(signal.payload)))
+            return
+        if signal.kind == CHILD:
+            self._child_ended(decode_end(signal.payload))
             return
         if signal.dedupe_key in self.state.heard or (self._is_full() and signal.name not in self.state.awaiting):
             return
@@ -267,15 +280,21 @@ class Run:
                 return
 
     def _is_due(self) -> bool:
-        if not self.state.alarms:
+        if not self.state.alarms and self.state.deadline is None:
             return False
         due = next_due(self.state)
         return due is not None and due <= self.now
 
     def _fire(self, key: str) -> None:
         task = self.state.tasks[key]
-        if task.status is TaskStatus.RETRYING:
+        if time_left(self.state, key, self.now) <= 0:
+            self._give_up(key)
+        elif task.status is TaskStatus.RETRYING:
             self._begin_attempt(key)
+        elif self.state.children.get(task.child or 0) == key:
+            self._next.signals += let_go(self.state, key)
+            error = Failure("timeout", f"the child execution {task.child} took longer than the task's timeout", key)
+            self._fail(key, error, retryable=True, elapsed=0.0)
         elif task.awaiting is None:
             self._complete(ev.TaskCompleted(key, task.output))
         else:
@@ -285,6 +304,17 @@ class Run:
                 self._say(unanswered(key, task.awaiting, task.reason))
             else:
                 self._answer(key, task.otherwise)
+
+    def _give_up(self, key: str) -> None:
+        """Its `total_timeout` is over."""
+        if key in self.state.tasks:
+            self._next.signals += let_go(self.state, key)
+        if key in self.state.asking:
+            self._next.lapses.append(WaitLapse(key, Lapse.TIMEOUT))
+        seconds = self.state.graph.by_key[key].task.total_timeout
+        self._say(
+            ev.TaskFailed(key, Failure("timeout", f"it took longer than its total_timeout of {seconds:g} s", key))
+        )
 
     def _answer(self, key: str, answer: Answer) -> None:
         self._complete(answered(self.state.graph.by_key[key], key, answer))
@@ -298,18 +328,43 @@ class Run:
         else:
             self._say(event)
 
+    # --- children ---
+
+    def _open_child(self, key: str, opening: Opening, elapsed: float) -> None:
+        try:
+            self._next.children.append(child_of(self.state, opening))
+        except TaskError as error:
+            self._fail(key, Failure(error.type, error.message, key), error.retryable, elapsed)
+            return
+        number = opening.execution_id
+        timeout = self.state.graph.by_key[key].task.timeout if opening.wait else None
+        self._say(ev.ChildStarted(key, number, opening.wait, timeout))
+        if not opening.wait:
+            self._complete(ev.TaskCompleted(key, {"execution_id": number}, elapsed=elapsed))
+
+    def _child_ended(self, end: ChildEnd) -> None:
+        key = self.state.children.get(end.execution_id)
+        if key is None:
+            return  # its task waits no more
+        failure = end.failure(key)
+        if failure is None:
+            self._complete(ev.TaskCompleted(key, end.output))
+        else:
+            self._fail(key, failure, retryable=True, elapsed=0.0)
+
     # --- deciding ---
 
     def _decide(self) -> None:
-        if self._is_full() and self.state.failed is None:
-            message = f"the history has more than {limits.HISTORY} events"
-            self.state.failed = Failure("history_limit", message)
+        if not self.state.stopping:
+            self.state.failed = overstepped(self.state, self.now)
         while True:
             self.state.now = self.now
             decision = plan(self.state)
             for event in decision.settle:
                 if isinstance(event, ev.TaskCancelled) and event.task in self.state.asking:
                     self._next.lapses.append(WaitLapse(event.task, Lapse.CLOSED))
+                if self.state.children and isinstance(event, ev.TaskCancelled):
+                    self._next.signals += let_go(self.state, event.task)
                 self._say(event)
                 if isinstance(event, ev.TaskCancelled):
                     self._stop(event.task)
@@ -401,8 +456,12 @@ class Run:
         """With a slot held: writes `TaskStarted` and prepares the call; a config that cannot be rendered fails."""
         known: TaskState | None = self.state.tasks.get(key)
         attempt = 1 if known is None else known.attempt + 1
+        if time_left(self.state, key, self.now) <= 0:
+            self._spare += 1
+            self._give_up(key)
+            return
         try:
-            call = self._call(key, attempt, self.now)
+            call = call_of(self.state, key, attempt, self.now)
         except TaskError as error:
             self._spare += 1
             self._say(ev.TaskFailed(key, Failure(error.type, error.message, key)))
@@ -410,30 +469,6 @@ class Run:
         self._say(ev.TaskStarted(key, attempt))
         self.flying[key] = call
         self._next.calls.append(call)
-
-    def _call(self, key: str, attempt: int, now: float) -> TaskCall:
-        """Templates refer to ancestors only, so the same attempt renders to the same call, here or after a crash
-        (`now` to within the time of a commit).
-        """
-        vertex = self.state.graph.by_key[key]
-        task, number = vertex.task, self.state.execution_id
-        known = self.state.tasks.get(key)
-        self.state.now = now
-        iteration = key[len(task.key) :] if vertex.depth else ""
-        return TaskCall(
-            number,
-            task.key,
-            task.type,
-            vertex.config.render(scope_of(self.state, key) if vertex.depth else self.state),
-            attempt,
-            iteration,
-            task.timeout,
-            task.executor,
-            f"{number}/{task.key}/{iteration}",
-            task.heartbeat_timeout,
-            task.resources,
-            known is not None and is_suspect(known.losses),
-        )
 
     def _say(self, event: ev.Event) -> None:
         self._record(event, ev.encode(event))
@@ -451,6 +486,7 @@ class Run:
         park = AT_ONCE if given else None
         if is_terminal(self.state.status):
             self.drop()
+            self._next.signals += told_parent(self.state)
         elif not given and self._only_waits():
             for_slots = self.tickets is not None and bool(self.tickets.line)
             park = self._next.park(self.state, for_slots=for_slots)

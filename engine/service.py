@@ -1,7 +1,6 @@
 """What the doors call: one method per use case. Doors translate and never decide; this is where it is decided."""
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -18,6 +17,7 @@ from engine.drafts import Drafts, Ref
 from engine.errors import AlreadyEnded, ExecutionNotFound, IdempotencyMismatch, Invalid, LeaseLost, MillraceError
 from engine.events import ExecutionStarted, StoredEvent, encode
 from engine.failpoints import hit
+from engine.ids import ExecutionIds
 from engine.keeper import Keeper
 from engine.library import Entry
 from engine.matching import Matching
@@ -46,8 +46,6 @@ from engine.views import Views
 from engine.waits import OWN
 from engine.worker import Worker
 
-ID_BLOCK = 100
-"""Ids of executions that are reserved at once."""
 POLL = 1.0
 """Seconds between looks of a watcher that nobody woke."""
 CANCEL_WAIT = 2.0
@@ -102,8 +100,7 @@ class WorkflowService:
         self._worker = worker
         self._lag = lag
         self._tell_inbox = tell_inbox
-        self._ids: deque[int] = deque()
-        self._reserving = asyncio.Lock()
+        self._ids = ExecutionIds(store)
         self.triggers = Triggers(store)
         matching = Matching(store, store, self._told)
         self.reception = Reception(store, self._start_for_event, matching, hold=hold)
@@ -204,7 +201,7 @@ class WorkflowService:
             dict(labels or {}),
             depth=depth,
         )
-        execution_id = await self._new_id()
+        execution_id = await self._ids.next()
         hit("start.before")
         status = ExecutionStatus.PENDING
         if worker is not None and owned:
@@ -256,13 +253,6 @@ class WorkflowService:
         view = await self._views.get(duplicate.execution_id)
         return Started(view.id, view.workflow_id, view.status, True)
 
-    async def _new_id(self) -> int:
-        while not self._ids:
-            async with self._reserving:  # one block for all who wait
-                if not self._ids:
-                    self._ids.extend(await self._store.reserve_ids(ID_BLOCK))
-        return self._ids.popleft()
-
     # --- executions ---
 
     async def get_execution(self, execution_id: int) -> ExecutionView:
@@ -302,6 +292,7 @@ class WorkflowService:
         statuses: tuple[ExecutionStatus, ...] = (),
         created_from: float | None = None,
         created_to: float | None = None,
+        parent: int | None = None,
         after: Cursor | None = None,
         limit: int = 100,
     ) -> list[ExecutionRow]:
@@ -310,7 +301,7 @@ class WorkflowService:
             raise Invalid(f"limit is between 1 and {limits.PAGE}", pointer="/limit")
         if isinstance(workflow, str):
             workflow = (await self._drafts.get(workflow)).id
-        where = ExecutionFilter(DEFAULT_NAMESPACE, workflow, statuses, created_from, created_to)
+        where = ExecutionFilter(DEFAULT_NAMESPACE, workflow, statuses, created_from, created_to, parent)
         return await self._store.list_executions(where, after, limit)
 
     async def read_events(self, execution_id: int, after: int = 0, limit: int = 1000) -> list[StoredEvent]:

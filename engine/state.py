@@ -12,7 +12,7 @@ from engine import events as ev
 from engine.compensation import is_compensation
 from engine.fans import Fan, Fans, output_of
 from engine.graph import ERROR_LABEL, CompiledGraph, Vertex
-from engine.model import Answer, Failure
+from engine.model import Answer, Failure, Parent
 from engine.states import ExecutionStatus, TaskStatus
 
 _BUSY = (TaskStatus.SCHEDULED, TaskStatus.RUNNING)
@@ -30,6 +30,8 @@ class TaskState:
     __slots__ = (
         "attempt",
         "awaiting",
+        "child",
+        "deadline",
         "due",
         "ended_at",
         "error",
@@ -55,6 +57,9 @@ class TaskState:
         self.reason: str | None = None
         self.awaiting: str | None = None
         self.otherwise: Answer | None = None
+        self.child: int | None = None
+        self.deadline: float | None = None
+        """When it has taken too long, all attempts together."""
         self.due: float | None = None
         self.scheduled_at: float | None = None
         self.started_at: float | None = None
@@ -72,6 +77,8 @@ class State:
         "busy",
         "cancel_reason",
         "cancelling",
+        "children",
+        "deadline",
         "depth",
         "ended",
         "ended_at",
@@ -84,6 +91,7 @@ class State:
         "input",
         "mail",
         "now",
+        "parent",
         "ready",
         "remaining",
         "seq",
@@ -111,6 +119,9 @@ class State:
         """By signal, the tasks that wait for it, the one that waits longest first."""
         self.asking: dict[str, None] = {}
         """Tasks whose wait the world can see, and which have not had an answer."""
+        self.children: dict[int, str] = {}
+        """By child execution, the task that waits for its end."""
+        self.parent: Parent | None = None
         self.busy = 0
         self.ended = 0
         """Tasks of the graph that have ended."""
@@ -128,6 +139,8 @@ class State:
         self.cancel_reason: str | None = None
         self.error: Failure | None = None
         self.started_at: float | None = None
+        self.deadline: float | None = None
+        """When the execution has lasted too long; known once its start has been stamped."""
         self.ended_at: float | None = None
 
     @property
@@ -170,21 +183,21 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901, PLR0912 — one
             _await(state, event)
         case ev.TaskFannedOut():
             _fan_out(state, event)
+        case ev.ChildStarted():
+            _begin_child(state, event)
         case ev.TaskCancelled():
             _cancel(state, event.task)
         case ev.SignalReceived():
             _hear(state, event)
         case ev.CancelRequested():
-            state.cancelling = True
-            state.cancel_reason = event.reason
+            _request_cancel(state, event)
         case ev.TakenOver():
             for key in event.lost:
                 _lose(state, key, suspect=True)
         case ev.TaskLost():
             _lose(state, event.task, suspect=event.suspect)
         case ev.ExecutionStarted():
-            state.input, state.depth = event.input, event.depth
-            state.ready = dict.fromkeys(state.graph.roots)
+            _start(state, event)
         case ev.ExecutionCompleted() | ev.ExecutionFailed() | ev.ExecutionCancelled() | ev.CompensationStarted():
             _conclude(state, event)
         case _:
@@ -198,12 +211,15 @@ def stamp(state: State, event: ev.Event, at: float) -> None:
             task = state.tasks[event.task]
             task.started_at = at
             task.scheduled_at = task.scheduled_at or at
+            stamp_deadline(state, event, at)
         case ev.TaskScheduled():
             state.tasks[event.task].scheduled_at = at
+            stamp_deadline(state, event, at)
         case ev.TaskCompleted() | ev.TaskSkipped() | ev.TaskCancelled():
             state.tasks[event.task].ended_at = at
         case ev.ExecutionStarted():
             state.started_at = at
+            stamp_due(state, event, at)
         case ev.ExecutionCompleted() | ev.ExecutionFailed() | ev.ExecutionCancelled():
             state.ended_at = at
         case _:
@@ -211,29 +227,55 @@ def stamp(state: State, event: ev.Event, at: float) -> None:
 
 
 def stamp_due(state: State, event: ev.Event, at: float) -> None:
-    """Sets `due` of a task whose timer `event` set: all that the owner of an execution needs of `stamp`."""
+    """Sets `due` of a task, or of the whole, whose timer `event` set: all that an owner needs of `stamp`."""
     match event:
         case ev.TaskSleeping(until=float() as until):
             _set_timer(state, event.task, until)
         case ev.TaskSleeping(seconds=seconds):
             _set_timer(state, event.task, at + seconds)
-        case ev.TaskAwaiting(timeout=float() as seconds) | ev.TaskFailed(retry_in=float() as seconds):
+        case (
+            ev.TaskAwaiting(timeout=float() as seconds)
+            | ev.ChildStarted(timeout=float() as seconds)
+            | ev.TaskFailed(retry_in=float() as seconds)
+        ):
             _set_timer(state, event.task, at + seconds)
+        case ev.ExecutionStarted():
+            timeout = state.graph.timeout
+            state.deadline = None if timeout is None else at + timeout
         case ev.TaskFailed():
             state.tasks[event.task].ended_at = at
+        case ev.TaskAwaiting() | ev.ChildStarted() if (deadline := state.tasks[event.task].deadline) is not None:
+            _set_timer(state, event.task, deadline)
         case _:
             pass
 
 
+def stamp_deadline(state: State, event: ev.TaskStarted | ev.TaskScheduled, at: float) -> None:
+    """The task might begin: its `total_timeout`, if it has one, counts from here."""
+    task = state.tasks[event.task]
+    seconds = state.graph.by_key[event.task].task.total_timeout
+    if seconds is not None and task.deadline is None:
+        task.deadline = at + seconds
+
+
 def _set_timer(state: State, key: str, due: float) -> None:
     task = state.tasks[key]
+    if task.deadline is not None:
+        due = min(due, task.deadline)
     if key in state.active:
         task.due = due
         heappush(state.alarms, (due, key))
 
 
 def next_due(state: State) -> float | None:
-    """The earliest timer."""
+    """The earliest timer of a task, or the end that its timeout sets to the whole."""
+    due = _next_alarm(state)
+    if state.deadline is None or state.stopping:
+        return due
+    return state.deadline if due is None else min(due, state.deadline)
+
+
+def _next_alarm(state: State) -> float | None:
     alarms = state.alarms
     while alarms and state.tasks[alarms[0][1]].due != alarms[0][0]:
         heappop(alarms)
@@ -243,7 +285,7 @@ def next_due(state: State) -> float | None:
 def take_due(state: State, now: float) -> list[str]:
     """The tasks whose timers have run out, earliest first; each is answered once."""
     due: dict[str, None] = {}
-    while (first := next_due(state)) is not None and first <= now:
+    while (first := _next_alarm(state)) is not None and first <= now:
         due[heappop(state.alarms)[1]] = None
     return list(due)
 
@@ -280,6 +322,16 @@ def _conclude(
             assert_never(event)
 
 
+def _start(state: State, event: ev.ExecutionStarted) -> None:
+    state.input, state.depth, state.parent = event.input, event.depth, event.parent
+    state.ready = dict.fromkeys(state.graph.roots)
+
+
+def _request_cancel(state: State, event: ev.CancelRequested) -> None:
+    state.cancelling = True
+    state.cancel_reason = event.reason
+
+
 def _leave(state: State, key: str) -> TaskState:
     """Takes a task out of what its present status counts for."""
     task = state.tasks.get(key)
@@ -301,6 +353,8 @@ def _leave(state: State, key: str) -> TaskState:
         if task.awaiting is not None:
             _stop_awaiting(state, key, task.awaiting)
             task.reason = task.otherwise = None
+        if task.child is not None:
+            state.children.pop(task.child, None)
     return task
 
 
@@ -310,6 +364,13 @@ def _await(state: State, event: ev.TaskAwaiting) -> None:
     state.awaiting.setdefault(event.name, {})[event.task] = None
     if event.kind is not None:
         state.asking[event.task] = None
+
+
+def _begin_child(state: State, event: ev.ChildStarted) -> None:
+    task = _idle(state, event.task, TaskStatus.WAITING) if event.wait else state.tasks[event.task]
+    task.child = event.execution_id
+    if event.wait:
+        state.children[event.execution_id] = event.task
 
 
 def _stop_awaiting(state: State, key: str, name: str) -> None:

@@ -42,7 +42,7 @@ class TaskStatus(StrEnum):
     RETRYING = "retrying"
     """An attempt failed; the next one is due later."""
     WAITING = "waiting"
-    """It sleeps, or awaits a signal; it holds no slot."""
+    """It sleeps, awaits a signal, or the end of a child execution; it holds no slot."""
     COMPLETED = "completed"
     FAILED = "failed"
     SKIPPED = "skipped"
@@ -78,7 +78,7 @@ TASK_MOVES: dict[TaskStatus, frozenset[TaskStatus]] = {
     T.SCHEDULED: frozenset({T.RUNNING, T.FAILED, T.CANCELLED}),
     T.RUNNING: frozenset({T.SCHEDULED, T.RETRYING, T.WAITING, T.COMPLETED, T.FAILED, T.CANCELLED}),
     T.RETRYING: frozenset({T.SCHEDULED, T.RUNNING, T.FAILED, T.CANCELLED}),
-    T.WAITING: frozenset({T.COMPLETED, T.FAILED, T.CANCELLED}),
+    T.WAITING: frozenset({T.RETRYING, T.COMPLETED, T.FAILED, T.CANCELLED}),
     T.COMPLETED: frozenset(),
     T.FAILED: frozenset(),
     T.SKIPPED: frozenset(),

@@ -1,16 +1,19 @@
 """What the next commit of one execution will say, and what follows from it once it is durable."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from engine import events as ev
 from engine.model import TaskCall
 from engine.pools import Tickets
-from engine.ports import Append, NewExecution, Park
+from engine.ports import Append, NewExecution, Park, Signal
 from engine.state import State, derived_status
 from engine.states import ExecutionStatus, is_terminal
 from engine.waits import Lapse, NewWait, WaitLapse
 
-_TIMED = (ev.TaskSleeping, ev.TaskAwaiting, ev.TaskFailed)
+Timed = ev.TaskSleeping | ev.TaskAwaiting | ev.ChildStarted | ev.TaskFailed | ev.ExecutionStarted
+_TIMED = (ev.TaskSleeping, ev.TaskAwaiting, ev.ChildStarted, ev.TaskFailed, ev.ExecutionStarted)
 AT_ONCE = Park(wake_in=0.0)
 """Left for any engine to go on with now."""
 
@@ -32,9 +35,9 @@ class Step(msgspec.Struct):
                 return True
         return any(ask.lookback is not None for ask in self.append.asks) if self.append.asks else False
 
-    def timed(self) -> list[ev.Event]:
-        """Its events that set a timer."""
-        return [event for event in self.events if isinstance(event, _TIMED)]
+    def timed(self) -> list[Timed]:
+        """Its events that may set a timer."""
+        return _timed(self.events)
 
 
 class NextStep:
@@ -46,10 +49,12 @@ class NextStep:
         "_stopped",
         "asks",
         "calls",
+        "children",
         "consumed",
         "events",
         "lapses",
         "records",
+        "signals",
         "start",
     )
 
@@ -71,6 +76,9 @@ class NextStep:
         self.lapses: list[WaitLapse] = []
         """Waits that the world can see from now on, and those that end without an answer."""
         self._stopped: list[TaskCall] = []
+        self.children: list[Append] = []
+        self.signals: list[Signal] = []
+        """What it tells other executions."""
 
     def stop(self, call: TaskCall) -> None:
         """The attempt stops once this is durable; one that was to begin then does not begin."""
@@ -100,6 +108,8 @@ class NextStep:
             tickets.take_freed() if tickets is not None else (),
             tuple(self.asks),
             tuple(self.lapses),
+            tuple(self.children),
+            tuple(self.signals),
         )
         step = Step(append, self.events, self.calls, self._stopped, ended, park is not None)
         self.start = None
@@ -110,19 +120,36 @@ class NextStep:
 
     def park(self, state: State, *, for_slots: bool) -> Park:
         """When it is due: timers of this very append are relative, their moment is the database's to say."""
-        fresh = {event.task: event for event in self.events if isinstance(event, _TIMED)}
+        fresh: dict[str, ev.Event] = {}
         wake_in: list[float] = []
         wake_at: list[float] = []
+        for event in _timed(self.events):
+            if not isinstance(event, ev.ExecutionStarted):
+                fresh[event.task] = event
+            elif state.graph.timeout is not None:
+                wake_in.append(state.graph.timeout)
+        if state.deadline is not None:
+            wake_at.append(state.deadline)
         for key, task in state.active.items():
+            if task.deadline is not None:
+                wake_at.append(task.deadline)
             match fresh.get(key):
                 case ev.TaskSleeping(until=float() as until):
                     wake_at.append(until)
                 case ev.TaskSleeping(seconds=seconds):
                     wake_in.append(seconds)
-                case ev.TaskFailed(retry_in=float() as seconds) | ev.TaskAwaiting(timeout=float() as seconds):
+                case (
+                    ev.TaskFailed(retry_in=float() as seconds)
+                    | ev.TaskAwaiting(timeout=float() as seconds)
+                    | ev.ChildStarted(timeout=float() as seconds)
+                ):
                     wake_in.append(seconds)
                 case None if task.due is not None:
                     wake_at.append(task.due)
                 case _:
                     pass
         return Park(min(wake_in, default=None), min(wake_at, default=None), for_slots)
+
+
+def _timed(events: Sequence[ev.Event]) -> list[Timed]:
+    return [event for event in events if isinstance(event, _TIMED)]

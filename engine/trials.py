@@ -28,6 +28,7 @@ from engine.model import (
     Record,
     Result,
     Sleep,
+    StartChild,
     TaskCall,
 )
 from engine.outcomes import portable
@@ -60,7 +61,8 @@ class Trial(Record, frozen=True, omit_defaults=False):
     """What came of it. `config` is what the node got; `elapsed` is in seconds.
 
     `sleeping`, `waiting` and `fanned_out` say what the engine would do next: see `seconds`, `until` (epoch), `signal`
-    and `reason`, and `count`, how often it would run the task inside.
+    and `reason`, `count`, how often it would run the task inside, and `starts`: the workflow that would be executed,
+    which is not.
     """
 
     status: Literal["completed", "failed", "sleeping", "waiting", "fanned_out"]
@@ -75,6 +77,7 @@ class Trial(Record, frozen=True, omit_defaults=False):
     signal: str | None = None
     reason: str | None = None
     count: int | None = None
+    starts: StartChild | None = None
 
 
 class Trials:
@@ -173,6 +176,8 @@ def _trial(config: dict[str, Any], result: Result, elapsed: float) -> Trial:
             return Trial("waiting", config, elapsed, seconds=timeout, signal=name)
         case FanOut(count=count):
             return Trial("fanned_out", config, elapsed, count=count)
+        case StartChild():
+            return Trial("waiting" if result.wait else "completed", config, elapsed, starts=result)
         case Failed(error=error, retryable=retryable):
             return Trial("failed", config, elapsed, error=error, retryable=retryable)
         case Lost(reason=reason):

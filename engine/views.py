@@ -153,6 +153,8 @@ def _view(folded: _Folded) -> ExecutionView:
         row.labels,
         row.rerun_of,
         state.cancelling,
+        row.parent_id,
+        row.root_id,
     )
 
 
@@ -202,6 +204,7 @@ def _task_run(folded: _Folded, run: str) -> TaskRun:
         task.due,
         vertex.task.executor,
         undone,
+        task.child,
     )
 
 

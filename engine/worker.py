@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import structlog
 
+from engine.child_starts import ChildStarts
+from engine.children import Opening
 from engine.dbclock import DatabaseClock
 from engine.dispatch import Dispatch
 from engine.errors import Exhausted, LeaseLost, MillraceError, Refused, StoreUnavailable
@@ -21,7 +23,7 @@ from engine.failpoints import hit
 from engine.journal import WriteQueue
 from engine.kept import KeptStates
 from engine.library import Entry, Library
-from engine.model import ExecutionRow, Result, TaskCall
+from engine.model import ExecutionRow, Failed, Failure, Result, StartChild, TaskCall
 from engine.pools import Pools, Tickets
 from engine.ports import WHOLE_HISTORY, Append, Committed, NewExecution, Park, Signal, SlotGrant, Store
 from engine.progress import Progress
@@ -31,6 +33,7 @@ from engine.state import State, derived_status
 from engine.states import ExecutionStatus
 from engine.steps import Step
 from engine.task_ports import Executor
+from engine.waking import Waker
 
 log = structlog.get_logger(__name__)
 
@@ -76,25 +79,25 @@ class Worker:
         self.lease = 0
         self.lease_seconds = terms.lease_seconds
         self.clock = DatabaseClock()
-        self.wake_claims = asyncio.Event()
+        self.waker = Waker(store, progress)
+        self.wake_claims = self.waker.claims
         self.next_look = math.inf
         """Until when (the database's clock) the claims caretaker sleeps: only earlier timers wake it."""
         self.outside = asyncio.Event()
         """Set when a task has published an event, or waits for one that may have come before."""
         self.runs: dict[int, Run] = {}
+        self.child_starts: ChildStarts | None = None
+        """Without it no task starts children."""
         self._library = library
         self._dispatch = Dispatch(executors, default_executor, self.report)
-        self._progress = progress
         self._terms = terms
         self._slots = Slots(terms.max_tasks)
-        self._queue = WriteQueue(store, self._settled)
+        self._queue = WriteQueue(store, self.waker.settled)
         self._queue.on_lost = self._on_lost
         self._pools = Pools(store, self.granted, self.lost)
         self._kept = KeptStates()
         self._dirty: list[Run] = []
         self._flush_soon = False
-        self._news: list[int] = []
-        self._ended: list[int] = []
         self._recovering: asyncio.Task[None] | None = None
         self._draining = False
         self._stopping = False
@@ -123,6 +126,8 @@ class Worker:
         await self._queue.stop()
         await self._pools.stop()
         self._drop_all()
+        if self.child_starts is not None:
+            await self.child_starts.stop()
         try:
             await self.store.release_lease(self.lease)
         except MillraceError as error:
@@ -316,11 +321,18 @@ class Worker:
 
     # --- what arrives ---
 
-    def report(self, call: TaskCall, result: Result, elapsed: float) -> None:
+    def report(self, call: TaskCall, result: Result | Opening, elapsed: float) -> None:
         """An executor's result. Never raises; a call that nobody waits for any more is dropped."""
         run = self.runs.get(call.execution_id)
         if run is None:
             return
+        if isinstance(result, StartChild):
+            if self.child_starts is not None:
+                self.child_starts.find(call, result, elapsed, self.report)
+                return
+            result = Failed(
+                Failure("no_children", "this engine starts no child executions", call.task), retryable=False
+            )
         try:
             hit("result.before")
             run.result(call, result, elapsed)
@@ -409,15 +421,13 @@ class Worker:
 
     def _follow(self, run: Run, step: Step, at: float) -> None:
         """What a durable step lets happen."""
-        self._news.append(step.append.execution_id)
+        self.waker.note(step.append, ended=step.ended)
         if step.turns_outside():
             self.outside.set()
         if run.tickets is not None:
             self._pools.follow(run.tickets)
         if step.cancels:
             self._dispatch.cancel(step.cancels)
-        if step.ended:
-            self._ended.append(step.append.execution_id)
         if step.ended or step.parked:
             self._forget(run)
             if step.parked:
@@ -488,13 +498,3 @@ class Worker:
                 self._mark(run)
             else:
                 self._idle(run)
-
-    def _settled(self) -> None:
-        """After each batch: watchers are woken, here and elsewhere."""
-        news, self._news = self._news, []
-        ended, self._ended = self._ended, []
-        if self._progress:
-            self._progress.moved(news)
-            self._progress.ended(ended)
-        if news and self.store.shared:
-            self.store.notify("progress", news)

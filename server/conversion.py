@@ -188,6 +188,10 @@ def status_message(view: ExecutionView, *, tasks: bool = True, payloads: bool = 
         message.labels.update(view.labels)
     if view.rerun_of is not None:
         message.rerun_of = view.rerun_of
+    if view.parent_id is not None:
+        message.parent_id = view.parent_id
+    if view.root_id is not None:
+        message.root_id = view.root_id
     if view.error is not None:
         message.error.CopyFrom(_failure(view.error))
     if is_terminal(view.status):
@@ -220,6 +224,8 @@ def _task(run: TaskRun, payloads: bool) -> pb.TaskStatus:
         message.output_json = _encode(run.output).decode()
     if run.error is not None:
         message.error.CopyFrom(_failure(run.error))
+    if run.child_id is not None:
+        message.child_id = run.child_id
     for field, source in _TIMES:
         if (time := getattr(run, source)) is not None:
             setattr(message, field, rfc3339(time))
@@ -244,6 +250,7 @@ def summary_message(row: ExecutionRow) -> pb.ExecutionSummary:
         completed_at=rfc3339(row.ended_at),
         idempotency_key=row.idempotency_key,
         labels=row.labels,
+        parent_id=row.parent_id,
     )
 
 

@@ -114,6 +114,7 @@ class WorkflowServicer:
             created_from=_time(request.created_from, "/created_from"),
             created_to=_time(request.created_to, "/created_to"),
             after=conversion.cursor(request.page_token) if request.page_token else None,
+            parent=_execution_id(request.parent_id) if request.parent_id else None,
             limit=size,
         )
         return pb.ListExecutionsResponse(

@@ -1,5 +1,6 @@
 """Keyset pages of executions: each query walks one index backwards and stops after `limit` rows."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Select, and_, or_, select, union_all
@@ -18,26 +19,32 @@ _COLUMNS = tuple(execution.c[name] for name in EXECUTION_COLUMNS)
 def list_executions(
     connection: Connection, where: ExecutionFilter, after: Cursor | None, limit: int
 ) -> list[ExecutionRow]:
-    """Newest first. Statuses are read one by one and merged, because an index has an order per status only."""
-    statuses: tuple[ExecutionStatus, ...] = where.statuses
-    if not statuses and where.workflow_id is not None:
+    """Newest first. Statuses are read one by one and merged, because an index has an order per status only.
+
+    The children of one execution have an index of their own, and are few.
+    """
+    statuses = tuple(dict.fromkeys(where.statuses))
+    of_parent = where.parent_id is not None
+    if not statuses and where.workflow_id is not None and not of_parent:
         statuses = tuple(ExecutionStatus)
-    if not statuses:
-        statement = _walk(where, after, limit, None)
-    elif len(statuses) == 1:
-        statement = _walk(where, after, limit, statuses[0])
+    if len(statuses) < 2 or of_parent:
+        statement = _walk(where, after, limit, statuses)
     else:
-        walks = (_walk(where, after, limit, status).subquery() for status in dict.fromkeys(statuses))
+        walks = (_walk(where, after, limit, (status,)).subquery() for status in statuses)
         merged = union_all(*(select(walk) for walk in walks)).subquery()
         statement = select(merged).order_by(merged.c.created_at.desc(), merged.c.id.desc()).limit(limit)
     return [execution_record(row) for row in connection.execute(statement)]
 
 
-def _walk(where: ExecutionFilter, after: Cursor | None, limit: int, status: ExecutionStatus | None) -> Select[Any]:
+def _walk(where: ExecutionFilter, after: Cursor | None, limit: int, statuses: Sequence[ExecutionStatus]) -> Select[Any]:
     column = execution.c
     terms = [column.namespace == where.namespace]
-    if status is not None:
-        terms.append(column.status == status.value)
+    if len(statuses) == 1:
+        terms.append(column.status == statuses[0].value)
+    elif statuses:
+        terms.append(column.status.in_([status.value for status in statuses]))
+    if where.parent_id is not None:
+        terms.append(column.parent_id == where.parent_id)
     if where.workflow_id is not None:
         terms.append(column.workflow_id == where.workflow_id)
     if where.created_from is not None:

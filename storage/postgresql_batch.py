@@ -12,9 +12,9 @@ from engine.model import FORMAT
 from engine.ports import Append, NewExecution, Park
 from engine.states import ExecutionStatus, SlotStage, is_terminal
 from storage import postgresql_received, postgresql_waits
-from storage.postgresql_journal import NOW, array
+from storage.postgresql_journal import NOW, SIGNALS, array, lock_executions, signal_rows
 from storage.postgresql_session import Part
-from storage.records import encode_labels
+from storage.records import encode_labels, with_children
 
 _WAKE = "LEAST(now() + {0}.wake_in * interval '1 second', to_timestamp({0}.wake_at))"
 _KEYS = """INSERT INTO idempotency (namespace, workflow_id, key, execution_id, request_digest)
@@ -98,12 +98,14 @@ class Batch:
 
     def __init__(self, lease: int | None, batch: int | None, appends: Sequence[Append]) -> None:
         self._lease, self._batch = lease, batch
+        appends = with_children(appends)
         self._starts = [(a, a.start) for a in appends if a.start is not None]
         self._keyed = [(a.execution_id, s, s.idempotency_key) for a, s in self._starts if s.idempotency_key is not None]
         changing = [a for a in appends if a.start is None]
         self._changes = [a for a in changing if a.status is not None or a.park is not None or a.started]
         self._consumed = [number for a in changing for number in a.consumed]
         self._freed = [(a.execution_id, task) for a in changing if a.freed for task in a.freed]
+        self._signals = [signal for a in appends if a.signals for signal in a.signals]
         unsure = {number for number, _, _ in self._keyed}
         self._sure = [a for a in appends if a.execution_id not in unsure] if unsure else appends
         self._unsure = [a for a in appends if a.execution_id in unsure] if unsure else ()
@@ -201,10 +203,15 @@ class Batch:
         parts: list[Part] = []
         if self._freed:  # before any row of an execution is locked: see `postgresql_slots`
             parts.append((_FREE, ([number for number, _ in self._freed], [task for _, task in self._freed])))
+        if self._signals:  # with all that is changed below, in one order: two engines may tell each other's
+            told = (signal.execution_id for signal in self._signals)
+            parts.append(lock_executions([*told, *(append.execution_id for append in self._changes)]))
         if self._changes:
             parts.append(self._change())
         ended = [a.execution_id for a in self._changes if _is_final(a)]
         parked = [a for a in self._changes if a.park is not None and not _is_final(a)]
+        if self._signals:
+            parts.append((SIGNALS, signal_rows(self._signals)))
         for statement, ids in (
             ("consume", self._consumed),
             ("empty", ended),

@@ -7,14 +7,23 @@ from engine.ports import NewWorkflow
 from storage.postgresql_session import Part, Rows
 
 _CREATE = """INSERT INTO workflow
-  (namespace, name, key, description, dialect, source, max_concurrency, created_at, updated_at)
-VALUES (%s, %s, %s, %s, %s, %s, %s, now(), now())
+  (namespace, name, key, description, dialect, source, max_concurrency, timeout, created_at, updated_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, now(), now())
 ON CONFLICT (namespace, key) DO NOTHING RETURNING id, revision, extract(epoch FROM created_at)::float8"""
 
 
 def create(new: NewWorkflow) -> Part:
     """One row, or none when the key is taken."""
-    return _CREATE, (new.namespace, new.name, new.key, new.description, new.dialect, new.source, new.max_concurrency)
+    return _CREATE, (
+        new.namespace,
+        new.name,
+        new.key,
+        new.description,
+        new.dialect,
+        new.source,
+        new.max_concurrency,
+        new.timeout,
+    )
 
 
 def created(new: NewWorkflow, rows: Rows) -> Workflow:
@@ -31,4 +40,5 @@ def created(new: NewWorkflow, rows: Rows) -> Workflow:
         at,
         at,
         max_concurrency=new.max_concurrency,
+        timeout=new.timeout,
     )

@@ -102,7 +102,7 @@ SELECT count(*) FROM freed"""
 # --- signals and ids ---
 
 
-_SIGNALS = """WITH wanted AS (SELECT * FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::bytea[], %s::text[])
+SIGNALS = """WITH wanted AS (SELECT * FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::bytea[], %s::text[])
   WITH ORDINALITY AS s(execution_id, kind, name, payload, dedupe_key, n)
   WHERE EXISTS (SELECT 1 FROM execution e WHERE e.id = s.execution_id AND e.ended_at IS NULL)),
 stored AS (INSERT INTO signal (execution_id, kind, name, payload, dedupe_key, created_at)
@@ -115,17 +115,22 @@ SELECT execution_id, dedupe_key, count(*) FROM stored GROUP BY execution_id, ded
 
 def put_signals(signals: Sequence[Signal]) -> list[Part]:
     """Rows (execution_id, dedupe_key, how many were stored). The rows of the executions are locked first, in order."""
-    ids = array(sorted({signal.execution_id for signal in signals}), "bigint")
-    rows = [
+    return [lock_executions(signal.execution_id for signal in signals), (SIGNALS, signal_rows(signals))]
+
+
+def lock_executions(ids: Iterable[int]) -> str:
+    """In order, before anything is said of them: whoever parks one of them comes before, or sees what is said."""
+    return f"SELECT 1 FROM execution WHERE id = ANY({array(sorted(set(ids)), 'bigint')}) ORDER BY id FOR NO KEY UPDATE"
+
+
+def signal_rows(signals: Sequence[Signal]) -> list[list[object]]:
+    """For `SIGNALS`."""
+    return [
         [signal.execution_id for signal in signals],
         [signal.kind for signal in signals],
         [signal.name for signal in signals],
         [signal.payload for signal in signals],
         [signal.dedupe_key for signal in signals],
-    ]
-    return [
-        f"SELECT 1 FROM execution WHERE id = ANY({ids}) ORDER BY id FOR NO KEY UPDATE",
-        (_SIGNALS, rows),
     ]
 
 

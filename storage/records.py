@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Row
 
 from engine.model import Compensation, DraftTask, ExecutionRow, Resources, RetryPolicy, Workflow, WorkflowVersion
-from engine.ports import NewTask
+from engine.ports import Append, NewTask
 from engine.received import EventWait, ReceivedEvent, Trigger
 from engine.states import ExecutionStatus
 
@@ -51,6 +51,7 @@ def workflow_record(row: Row[Any], tasks: tuple[DraftTask, ...] = ()) -> Workflo
         row.updated_at,
         tasks,
         row.max_concurrency,
+        row.timeout,
     )
 
 
@@ -75,6 +76,7 @@ TASK_COLUMNS = (
     "concurrency_key",
     "concurrency_limit",
     "compensate",
+    "total_timeout",
     "created_at",
     "updated_at",
 )
@@ -123,6 +125,13 @@ def version_record(row: Sequence[Any]) -> WorkflowVersion:
     """From (id, workflow_id, number, digest, graph, presentation, created_at)."""
     number, workflow_id, count, digest, graph, presentation, created_at = row
     return WorkflowVersion(number, workflow_id, count, digest, bytes(graph), bytes(presentation), created_at)
+
+
+def with_children(appends: Sequence[Append]) -> Sequence[Append]:
+    """The appends, and the starts that take place with them, each after its parent."""
+    if not any(append.children for append in appends):
+        return appends
+    return [one for append in appends for one in (append, *append.children)]
 
 
 EXECUTION_COLUMNS = (

@@ -11,7 +11,7 @@ from engine.received import NewReceived
 from engine.states import ExecutionStatus, SlotStage, is_terminal
 from storage import sqlite_received, sqlite_waits
 from storage.columns import MICROSECONDS, from_microseconds, to_microseconds
-from storage.records import encode_labels
+from storage.records import encode_labels, with_children
 from storage.sqlite_reads import EXECUTION, execution_from, id_list
 from storage.sqlite_rows import execute_rows
 
@@ -106,6 +106,7 @@ def commit(db: sqlite3.Connection, now: int, lease: int | None, batch: int | Non
 def _write(
     db: sqlite3.Connection, now: int, lease: int | None, batch: int | None, appends: Sequence[Append]
 ) -> Committed:
+    appends = with_children(appends)
     duplicates = _claim_keys(db, appends)
     rows, events, changes = [], [], []
     parked: list[int] = []
@@ -140,6 +141,7 @@ def _write(
         db.execute(_FORGET, (id_list(consumed),))
     if ended:
         db.execute(_EMPTY, (id_list(ended),))
+    put_signals(db, now, [signal for append in appends for signal in append.signals])
     if parked:
         db.execute(_RECALL, (now, id_list(parked)))
     _leave_pools(db, now, appends)

@@ -86,6 +86,7 @@ class WorkflowTable(Base, table=True):
     compiled_revision: int | None = _column(BigInteger, null=True)
     compiled_version: int | None = _column(BigInteger, null=True)
     max_concurrency: int | None = _column(Integer, null=True)
+    timeout: float | None = _column(Float, null=True)
     created_at: float = _column(Instant)
     updated_at: float = _column(Instant)
     archived_at: float | None = _column(Instant, null=True)
@@ -121,6 +122,7 @@ class TaskTable(Base, table=True):
     concurrency_key: str | None = _column(Text, null=True)
     concurrency_limit: int = _column(Integer)
     compensate: bytes = _column(LargeBinary)
+    total_timeout: float | None = _column(Float, null=True)
     created_at: float = _column(Instant)
     updated_at: float = _column(Instant)
 
@@ -154,6 +156,9 @@ class ExecutionTable(Base, table=True):
         Index("ix_execution_page", "namespace", "created_at", "id"),
         Index("ix_execution_status_page", "namespace", "status", "created_at", "id"),
         Index("ix_execution_workflow_page", "workflow_id", "status", "created_at", "id"),
+        _partial(
+            "ix_execution_parent_page", "namespace", "parent_id", "created_at", "id", where="parent_id IS NOT NULL"
+        ),
     )
     id: int = _column(Id, primary_key=True, autoincrement=False)
     namespace: str = _column(Text)

@@ -5,19 +5,19 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Body, Path, Query, Request, Response
 
-from api import answers
-from api.answers import (
+from api import execution_answers
+from api.answers import Json
+from api.body import StrictRoute
+from api.contract import answer, cached, link, refusals
+from api.execution_answers import (
     CancelAnswer,
     EventPage,
     ExecutionAnswer,
     ExecutionPage,
-    Json,
     SignalAnswer,
     StartedAnswer,
     TaskRunAnswer,
 )
-from api.body import StrictRoute
-from api.contract import answer, cached, link, refusals
 from api.parameters import (
     MAX_ID,
     After,
@@ -26,6 +26,7 @@ from api.parameters import (
     ExecutionId,
     IdempotencyKey,
     Limit,
+    ParentFilter,
     Ref,
     Service,
     Statuses,
@@ -126,9 +127,9 @@ async def _answer_start(service: WorkflowService, made: Started, wait: float) ->
     if wait:
         view = await service.wait(made.execution_id, wait)
         if is_terminal(view.status):
-            return Json(answers.execution(view), 200, headers)
+            return Json(execution_answers.execution(view), 200, headers)
         made = Started(made.execution_id, made.workflow_id, view.status, made.replayed)
-    return Json(answers.started(made), 202, headers)
+    return Json(execution_answers.started(made), 202, headers)
 
 
 @router.get(
@@ -137,7 +138,7 @@ async def _answer_start(service: WorkflowService, made: Started, wait: float) ->
     summary="List executions",
     responses=answer(200, "A page, newest first.", ExecutionPage, headers=("Link",)) | refusals(404),
 )
-async def list_executions(
+async def list_executions(  # noqa: PLR0913, PLR0917 - one per query parameter
     request: Request,
     service: Service,
     workflow_id: WorkflowFilter,
@@ -145,6 +146,7 @@ async def list_executions(
     created_from: CreatedFrom,
     created_to: CreatedTo,
     cursor: After,
+    parent_id: ParentFilter = None,
     limit: Limit = 100,
 ) -> Response:
     """Without inputs and outputs. `next_cursor` goes into `cursor` of the next call; so does the `Link` header."""
@@ -153,12 +155,13 @@ async def list_executions(
         statuses=status,
         created_from=created_from,
         created_to=created_to,
+        parent=parent_id,
         after=cursor,
         limit=limit,
     )
-    following = answers.next_cursor(rows, limit)
+    following = execution_answers.next_cursor(rows, limit)
     headers = {"Link": f'<{_with_cursor(request, following)}>; rel="next"'} if following else {}
-    return Json(answers.executions(rows, following), 200, headers)
+    return Json(execution_answers.executions(rows, following), 200, headers)
 
 
 def _with_cursor(request: Request, cursor: str) -> str:
@@ -175,7 +178,7 @@ def _with_cursor(request: Request, cursor: str) -> str:
 async def get_execution(execution_id: ExecutionId, service: Service) -> Response:
     """Status, input, output, error, and every task. Only an execution that has ended is ever cached."""
     view = await service.get_execution(execution_id)
-    return Json(answers.execution(view), 200, _life(view))
+    return Json(execution_answers.execution(view), 200, _life(view))
 
 
 @router.get(
@@ -187,7 +190,7 @@ async def get_execution(execution_id: ExecutionId, service: Service) -> Response
 async def list_steps(execution_id: ExecutionId, service: Service) -> Response:
     """State, attempt, times, input and output of every task."""
     view = await service.get_execution(execution_id)
-    return Json(answers.steps(view), 200, _life(view))
+    return Json(execution_answers.steps(view), 200, _life(view))
 
 
 def _life(view: ExecutionView) -> dict[str, str]:
@@ -208,7 +211,7 @@ async def list_events(
 ) -> Response:
     """Contiguous, from `after` on; ask again with `last_seq` as `after`."""
     events = await service.read_events(execution_id, after, limit)
-    return Json(answers.events(events, after))
+    return Json(execution_answers.events(events, after))
 
 
 @router.post(
@@ -223,7 +226,7 @@ async def cancel_execution(execution_id: ExecutionId, service: Service, body: Ca
     """From the record on no task starts, compensations excepted. 409 if it has ended, or has failed and compensates."""
     status = await service.cancel_execution(execution_id, body.reason if body else None)
     ended = status is not None and is_terminal(status)
-    return Json(answers.cancelled(execution_id, status), 200 if ended else 202)
+    return Json(execution_answers.cancelled(execution_id, status), 200 if ended else 202)
 
 
 @router.post(
@@ -242,4 +245,4 @@ async def signal_execution(
 ) -> Response:
     """The body is the payload."""
     accepted = await service.signal_execution(execution_id, name, payload, idempotency_key)
-    return Json(answers.signalled(execution_id, accepted), 202)
+    return Json(execution_answers.signalled(execution_id, accepted), 202)

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 from typing import Any
 
 from benchmarks.measure import Bench, Benchmark, Case, Goal
-from engine import graph, registry
+from engine import checks, graph, registry
 from engine.catalog import Catalog
+from engine.dialect_ports import Definition
 from engine.expressions.templates import Template, compile_condition, compile_logic, compile_template
 from engine.model import Edge, Graph, Presentation, Task
-from engine.ports import Definition
 
 CONFIG = {
     "method": "POST",
@@ -75,7 +75,7 @@ async def _render(template: Template, scope: Any, rounds: int) -> float:
 
 async def _compile(definition: Definition, nodes: Catalog) -> float:
     def work() -> None:
-        assert graph.check(definition, nodes) == []
+        assert checks.check(definition, nodes) == []
         graph.compile_definition(definition)
 
     return _timed(work) * 1e3

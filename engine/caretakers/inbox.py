@@ -15,6 +15,7 @@ class Inbox:
         self._told = asyncio.Event()
         self._executions: set[int] = set()
         self._all = True
+        worker.waker.tell_inbox = self.tell
 
     def tell(self, executions: tuple[int, ...] = ()) -> None:
         """Wakes the next round."""

@@ -62,6 +62,19 @@ def test_the_documented_story(served: Served) -> None:
     assert "deleted" in typed("delete", workflow)
 
 
+def test_children_are_shown_and_listed(served: Served) -> None:
+    inner = served.workflow({"type": "set", "parameters": {"v": 1}})
+    outer = served.workflow({"key": "call", "type": "sub_workflow", "parameters": {"workflow": inner}})
+    ended = answered(served.cli("execute", str(outer), "--wait", "20", "--json"))
+    parent, child = ended["execution_id"], ended["tasks"][0]["child_id"]
+    assert (ended["status"], ended["parent_id"], ended["root_id"]) == ("completed", None, None)
+    assert f"call  {child}" in said(served.cli("status", str(parent)))
+    assert f"(child of {parent}): completed" in said(served.cli("status", str(child)))
+    assert answered(served.cli("status", str(child), "--json"))["root_id"] == parent
+    (listed,) = answered(served.cli("executions", "--parent", str(parent), "--json"))["executions"]
+    assert (listed["execution_id"], listed["parent_id"]) == (child, parent)
+
+
 # --- machines ---
 
 

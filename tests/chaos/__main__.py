@@ -18,6 +18,7 @@ from tests import servers
 from tests.chaos import kill_matrix, sabotage
 from tests.chaos.coherence import coherence
 from tests.chaos.embedded import embedded
+from tests.chaos.families import at_each_commit, families
 from tests.chaos.four_engines import FULL as FOUR
 from tests.chaos.four_engines import four_engines
 from tests.chaos.idempotent_start import idempotent_start
@@ -76,6 +77,12 @@ def _kill_rounds(n: int, seed: int) -> Iterator[Outcome]:
 
 def _kill_storm(n: int, seed: int) -> Iterator[Outcome]:
     yield asyncio.run(kill_storm(n, seed))
+
+
+def _families(n: int, seed: int) -> Iterator[Outcome]:
+    for kind in KINDS:
+        yield asyncio.run(at_each_commit(kind, seed))
+        yield asyncio.run(families(kind, n, seed, kills=max(1, n // 10)))
 
 
 def _restarts(n: int, seed: int) -> Iterator[Outcome]:
@@ -151,6 +158,7 @@ CHECKS: dict[str, tuple[int, Callable[[int, int], Iterator[Outcome]]]] = {
     "c1": (kill_matrix.SIZE, _matrix),
     "kills": (20, _kill_rounds),
     "c2": (KILLS, _kill_storm),
+    "c3": (100, _families),
     "c4": (100, _zombie),
     "limits": (600, _limits),
     "c5": (20, _restarts),

@@ -31,6 +31,10 @@ _SLEEP = 'parts.append("SELECT pg_sleep(0.02)")'
 _POOLS = "storage.postgresql_slots"
 _GRANTED = "FROM (SELECT * FROM granted ORDER BY id) AS g"
 
+_WAKER = "engine.waking"
+_KIN = "        self.claims.set()\n"
+_SOON = "asyncio.get_running_loop().create_task"
+
 PATCHES: dict[str, tuple[Change, ...]] = {
     # --- moments made longer; nothing may go wrong with these alone ---
     "slow-fill": (
@@ -113,6 +117,18 @@ PATCHES: dict[str, tuple[Change, ...]] = {
             "        entry = _Entry(token.run, token.generations, value)",
             "        entry = _Entry(token.run, await self._generations(token.run, tags) or token.generations, value)",
         ),
+    ),
+    "child-with-its-parent": (
+        Change("storage.sqlite_journal", "    appends = with_children(appends)\n", ""),
+        Change(_WAKER, _KIN, f"{_KIN}        {_SOON}(self._store.start(append.children))\n"),
+    ),
+    "end-with-its-child": (
+        Change(
+            "storage.sqlite_journal",
+            "    put_signals(db, now, [signal for append in appends for signal in append.signals])\n",
+            "",
+        ),
+        Change(_WAKER, _KIN, f"{_KIN}        {_SOON}(self._store.put_signals(append.signals))\n"),
     ),
     "one-transaction": (
         Change("storage.sqlite_writer", '            db.execute("BEGIN IMMEDIATE")\n', ""),

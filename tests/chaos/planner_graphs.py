@@ -53,6 +53,7 @@ def _task(rnd: random.Random, key: str, on_error: str, before: list[str]) -> Tas
         config=config,
         when=_when(rnd, before),
         retry=_retry(rnd),
+        timeout=rnd.choice((None, None, 4.0)),
         on_error=on_error,
         compensate=_compensation(rnd, key, before) if rnd.random() < 0.4 else None,
     )

@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Any
 
 from engine import events as ev
+from engine.children import ChildEnd, Opening
 from engine.graph import CompiledGraph
 from engine.model import AwaitSignal, Completed, Failed, Failure, FanOut, Graph, Lost, Result, Sleep, TaskCall
 from engine.planner import Decision, plan
@@ -21,6 +22,7 @@ Move = tuple[str, str, str]
 Counted = str | Move
 SUSPECT, MOST_LOSSES = 2, 7
 """Losses after which a task runs alone, and after which it is given up."""
+LOST_WAYS = ("unknown_target", "unknown_label")
 _ENDED = (T.COMPLETED, T.FAILED, T.SKIPPED, T.CANCELLED)
 _SAID: dict[type[ev.Event], type[Result]] = {
     ev.TaskSleeping: Sleep,
@@ -48,7 +50,9 @@ class Journal:
         self.owned = False
         self.wake_at: float | None = None
         self.inbox: dict[int, Signal] = {}
-        self.expected: dict[str, Result] = {}
+        self.ends: dict[int, ChildEnd] = {}
+        """How children came to their ends."""
+        self.expected: dict[str, Result | Opening] = {}
         """The first report of each attempt that runs, by task."""
         self.given_up = False
         """Whether its owner hands it over, its attempts stopped."""
@@ -78,6 +82,7 @@ class Journal:
         self.waits.commit(append)
         self.waits.check(History(self.graph, self.events), self.inbox, ended=self.ended)
         run.committed(step, at)
+        self._check_kin(step)
         self._check_calls(step)
         self._check_decided(step, at)
         self._check_served(run)
@@ -106,6 +111,8 @@ class Journal:
             self.counts["runs cancelled while their execution went on"] += 1
 
     def _count_move(self, event: ev.Event) -> None:
+        if isinstance(event, ev.ChildStarted) and not event.wait:
+            return  # its completion follows
         after = History(self.graph, [*self.events, event])
         for key in getattr(event, "lost", None) or [getattr(event, "task", None)]:
             if key is None:
@@ -126,8 +133,8 @@ class Journal:
                 self._check_completed(event, before, verdict, now)
             case ev.TaskFailed():
                 self._check_failed(event, before, verdict, now)
-            case ev.TaskSleeping() | ev.TaskAwaiting() | ev.TaskFannedOut():
-                assert isinstance(self.expected.pop(event.task), _SAID[type(event)])
+            case ev.TaskSleeping() | ev.TaskAwaiting() | ev.TaskFannedOut() | ev.ChildStarted():
+                self._check_idle(event)
             case ev.TaskCancelled(task=key):
                 assert key in verdict.cancels or any(key in fan.cancels for fan in verdict.fans)
                 self.expected.pop(key, None)
@@ -164,6 +171,16 @@ class Journal:
             assert event.attempt == before.attempts(key) + 1
             assert before.config(key) is not MISSING
 
+    def _check_idle(self, event: ev.TaskSleeping | ev.TaskAwaiting | ev.TaskFannedOut | ev.ChildStarted) -> None:
+        given = self.expected.pop(event.task)
+        if not isinstance(event, ev.ChildStarted):
+            assert isinstance(given, _SAID[type(event)])
+            return
+        assert isinstance(given, Opening)
+        assert (given.execution_id, given.wait) == (event.execution_id, event.wait)
+        if not event.wait:
+            self.expected[event.task] = Completed({"execution_id": event.execution_id})
+
     def _check_completed(self, event: ev.TaskCompleted, before: History, verdict: Verdict, now: float) -> None:
         key, name = event.task, before.waits_for(event.task)
         assert before.lost_way(key, event.label) is None
@@ -174,6 +191,8 @@ class Journal:
             self.counts["answered"] += 1
         elif name is not None:
             assert event.output == before.mail(name)[0]
+        elif (child := before.child(key)) is not None:
+            assert self.ends[child] == ChildEnd(child, ExecutionStatus.COMPLETED, event.output)
         elif before.status(key) is T.WAITING:
             due = before.due(key, self.times)
             assert due is not None
@@ -195,10 +214,11 @@ class Journal:
                     return
                 assert isinstance(given, Failed)
                 assert event.error == Failure(given.error.type, given.error.message, key)
-                policy = before.work(key).retry
-                bounds = retry_bounds(policy, before.failures(key) + 1, given.error, given.retryable)
-                assert (event.retry_in is None) == (bounds is None)
-                assert bounds is None or bounds[0] <= (event.retry_in or 0) <= bounds[1]
+                self._check_retry(event, before, given.retryable)
+                return
+            case T.WAITING if before.child(key) is not None and event.error.type not in LOST_WAYS:
+                self._check_child_failed(event, before, now)
+                self._check_retry(event, before, retryable=True)
                 return
             case T.WAITING if before.fanned_out(key):
                 assert FanVerdict(None, key, failure=event.error.type) in verdict.fans
@@ -220,6 +240,45 @@ class Journal:
         assert self.given_up if told is None else isinstance(told, Lost)
         assert event.suspect == (isinstance(told, Lost) and told.suspect)
 
+    def _check_retry(self, event: ev.TaskFailed, before: History, retryable: bool) -> None:
+        policy = before.work(event.task).retry
+        bounds = retry_bounds(policy, before.failures(event.task) + 1, event.error, retryable)
+        assert (event.retry_in is None) == (bounds is None)
+        assert bounds is None or bounds[0] <= (event.retry_in or 0) <= bounds[1]
+
+    def _check_child_failed(self, event: ev.TaskFailed, before: History, now: float) -> None:
+        child = before.child(event.task)
+        assert child is not None
+        if event.error.type == "timeout":
+            due = before.due(event.task, self.times)
+            assert due is not None
+            assert due <= now, "a child was given up early"
+        else:
+            assert event.error.type == f"child_{self.ends[child].status}"
+
+    def _check_kin(self, step: Step) -> None:
+        """The rows of the children that it names, and a cancel for each child whose end nobody waits for any more."""
+        named = [event.execution_id for event in step.events if isinstance(event, ev.ChildStarted)]
+        assert [child.execution_id for child in step.append.children] == named
+        before = History(self.graph, self.events[: -len(step.events) or None])
+        waiting = {key: child for key in before.keys if (child := before.child(key)) is not None}
+        let_go = []
+        for event in step.events:
+            match event:
+                case ev.ChildStarted(task=key, execution_id=child, wait=True):
+                    waiting[key] = child
+                case ev.TaskCompleted(task=key):
+                    waiting.pop(key, None)
+                case ev.TaskCancelled(task=key) if key in waiting:
+                    let_go.append(waiting.pop(key))
+                case ev.TaskFailed(task=key, error=error) if key in waiting:
+                    child = waiting.pop(key)
+                    let_go += [child] if error.type == "timeout" else []
+                case _:
+                    pass
+        assert [(signal.kind, signal.execution_id) for signal in step.append.signals] == [("cancel", n) for n in let_go]
+        self.counts["children let go"] += len(let_go)
+
     def _check_wait_failed(self, event: ev.TaskFailed, before: History, now: float) -> None:
         """In vain, or because what it ends with leads nowhere."""
         due, name = before.due(event.task, self.times), before.waits_for(event.task)
@@ -230,7 +289,7 @@ class Journal:
             assert name
         else:
             assert event.error.type == before.lost_way(event.task, None)
-            if name and before.mail(name):
+            if before.child(event.task) is not None or (name and before.mail(name)):
                 return
         assert due is not None
         assert due <= now, "a wait ended early"

@@ -14,6 +14,9 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 
+import msgspec
+
+from engine.children import ChildEnd, Opening
 from engine.graph import CompiledGraph
 from engine.model import AwaitSignal, Completed, Failed, Failure, FanOut, Lost, Presentation, Result, Sleep, TaskCall
 from engine.ports import NewExecution, Signal
@@ -36,6 +39,7 @@ KINDS = {
     "start": 10,
     "send": 6,
     "decide": 6,
+    "child": 10,
     "cancel": 1,
     "repeat": 1,
     "refuse": 1,
@@ -48,7 +52,7 @@ TASK_MOVES_NOW = """
     scheduled -> running failed cancelled
     running -> scheduled retrying waiting completed failed cancelled
     retrying -> scheduled running cancelled
-    waiting -> completed failed cancelled
+    waiting -> retrying completed failed cancelled
 """
 """The legal moves that can occur now. Not among them: retrying -> failed (a config that was rendered once is
 rendered again)."""
@@ -109,8 +113,9 @@ class World:
                 return bool(self.steps)
             case "hand_over":
                 return bool(self._quiet())
-            case "decide":
-                return any(journal.waits.open() for journal in self.journals.values())
+            case "decide" | "child":
+                what = [j.waits.open() if kind == "decide" else j.state.children for j in self.journals.values()]
+                return any(what)
             case "repeat":
                 return bool(self.old_calls)
             case "send" | "cancel":
@@ -189,6 +194,13 @@ class World:
     def send(self) -> None:
         self._put(self._any_journal(), "event", self.rnd.choice(SIGNALS))
 
+    def child(self) -> None:
+        """A child ends, in one way or another; sometimes one of which nobody wants to know any more."""
+        journal = self.rnd.choice([journal for journal in self.journals.values() if journal.state.children])
+        late = self.rnd.random() < 0.4
+        number = self.rnd.choice(list(journal.ends if late and journal.ends else journal.state.children))
+        self._end_child(journal, number)
+
     def cancel(self) -> None:
         self._put(self._any_journal(), "cancel", "cancel")
 
@@ -242,7 +254,7 @@ class World:
     def _wake(self, run: Run) -> None:
         self.news[run.state.execution_id] = run
 
-    def _report(self, call: TaskCall, result: Result) -> None:
+    def _report(self, call: TaskCall, result: Result | Opening) -> None:
         run = self.runs.get(call.execution_id)
         if run is not None:
             run.result(call, result, 0.25)
@@ -267,6 +279,19 @@ class World:
             for _ in range(self.rnd.choice((1, 1, 2))):
                 run.signal(signal)
             self._wake(run)
+
+    def _end_child(self, journal: Journal, number: int) -> None:
+        """Each child ends once; a store that tells it twice does no harm."""
+        if number not in journal.ends:
+            status = self.rnd.choice((ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED))
+            output = {"v": self.rnd.random() < 0.6} if status is ExecutionStatus.COMPLETED else None
+            error = (
+                Failure(self.rnd.choice(("boom", "fatal")), "it broke") if status is ExecutionStatus.FAILED else None
+            )
+            journal.ends[number] = ChildEnd(number, status, output, error)
+        self.signals += 1
+        data = msgspec.json.encode(journal.ends[number])
+        self._deliver(journal, Signal(journal.id, "child", "child", data, f"child:{number}", self.signals))
 
     def _claim(self) -> None:
         for journal in self.journals.values():
@@ -369,17 +394,24 @@ class World:
                             self._put(journal, "event", name)
                     for task in journal.waits.open():
                         self._decide(journal, task)
+                    for number in journal.state.children:
+                        self._end_child(journal, number)
             self.go_on()
         raise AssertionError(f"stuck: {[journal.events for journal in self.journals.values()]}")
 
 
-def random_result(rnd: random.Random, now: float, call: TaskCall) -> Result:
+def random_result(rnd: random.Random, now: float, call: TaskCall) -> Result | Opening:
     """How an attempt may come out."""
-    chance = rnd.random()
-    if call.type == "map" and chance < 0.9:
+    if call.type in ("map", "loop") and rnd.random() < 0.9:
+        if call.type == "loop":
+            return FanOut(call.config["max_rounds"])
         return FanOut(len(call.config["items"]), rnd.choice((1, 2, 20, 20)), rnd.choice((0, 0, 1, 5)))
-    if call.type == "loop" and chance < 0.9:
-        return FanOut(call.config["max_rounds"])
+    return random_end(rnd, now)
+
+
+def random_end(rnd: random.Random, now: float) -> Result | Opening:
+    """The same of a task that runs no other."""
+    chance = rnd.random()
     if chance < 0.06:
         return Lost("its process died", suspect=rnd.random() < 0.7)
     if chance < 0.55:
@@ -392,6 +424,8 @@ def random_result(rnd: random.Random, now: float, call: TaskCall) -> Result:
         moment = now + rnd.choice((-1.0, 0.5, 4.0))
         return Sleep(rnd.choice((0.0, 1.0, 6.0)), rnd.choice((None, moment)), output={"v": 1})
     if chance < 0.95:
+        if chance < 0.93:
+            return Opening(rnd.getrandbits(50) + 1, 1, 1, {"n": 1}, wait=rnd.random() < 0.8)
         return random_wait(rnd)
     return AwaitSignal(rnd.choice(SIGNALS), rnd.choice((None, 0.0, 2.0, 8.0)))
 

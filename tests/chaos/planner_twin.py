@@ -102,6 +102,8 @@ class History:
         last = self.own(key)[-1:]
         if not last:
             return T.PENDING
+        if isinstance(last[0], ev.ChildStarted):
+            return T.WAITING if last[0].wait else T.RUNNING
         if isinstance(last[0], ev.TaskFailed):
             return T.FAILED if last[0].retry_in is None else T.RETRYING
         return _STATUS[type(last[0])]
@@ -120,6 +122,11 @@ class History:
         """The name of the signal that the task waits for."""
         last = self.own(key)[-1:]
         return last[0].name if last and isinstance(last[0], ev.TaskAwaiting) else None
+
+    def child(self, key: str) -> int | None:
+        """The execution whose end the task waits for."""
+        last = self.own(key)[-1:]
+        return last[0].execution_id if last and isinstance(last[0], ev.ChildStarted) and last[0].wait else None
 
     def mail(self, name: str) -> list[Any]:
         """Payloads of signals that no task has taken, oldest first."""
@@ -140,7 +147,11 @@ class History:
                 return until
             case (ev.TaskSleeping(seconds=seconds), at):
                 return at + seconds
-            case (ev.TaskAwaiting(timeout=float() as seconds), at) | (ev.TaskFailed(retry_in=float() as seconds), at):
+            case (
+                (ev.TaskAwaiting(timeout=float() as seconds), at)
+                | (ev.ChildStarted(timeout=float() as seconds), at)
+                | (ev.TaskFailed(retry_in=float() as seconds), at)
+            ):
                 return at + seconds
             case _:
                 return None

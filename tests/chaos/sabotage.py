@@ -11,6 +11,7 @@ from typing import NamedTuple
 from tests.chaos import kill_matrix
 from tests.chaos.coherence import coherence
 from tests.chaos.embedded import embedded
+from tests.chaos.families import at_each_commit
 from tests.chaos.idempotent_start import idempotent_start
 from tests.chaos.kill_matrix import Cell
 from tests.chaos.limits import limits
@@ -79,6 +80,8 @@ SABOTAGES = (
         control="die-in-a-step",
         both=True,
     ),
+    Sabotage("child-with-its-parent", "C3 families", lambda seed, guard: at_each_commit("sqlite", seed, guard=guard)),
+    Sabotage("end-with-its-child", "C3 families", lambda seed, guard: at_each_commit("sqlite", seed, guard=guard)),
     Sabotage("savepoint", "C10 embedded", lambda seed, guard: embedded(4, seed, guard=guard)),
     Sabotage("clock", "C11 timers", lambda seed, guard: timers("sqlite", 50, seed, guard=guard)),
     Sabotage("sweep", "C1 kill matrix", _cell(Cell("postgresql", "step.after", "kill", 8))),

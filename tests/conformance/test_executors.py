@@ -29,6 +29,7 @@ from engine.model import (
     Outcome,
     Result,
     Sleep,
+    StartChild,
     TaskCall,
 )
 from engine.task_ports import Executor, ExecutorOptions
@@ -65,11 +66,11 @@ class Bench:
 
     def calls(self, *types: str, config: dict[str, Any] | None = None, **fields: Any) -> list[TaskCall]:
         """One for each type, with keys of their own."""
-        made = []
-        for place, kind in enumerate(types):
-            mine = {"x": place, "marks": str(self.marks.folder), **(config or {})}
-            made.append(TaskCall(self.execution_id, f"t{place}", kind, mine, **fields))
-        return made
+        mine = {"marks": str(self.marks.folder), **(config or {})}
+        return [
+            TaskCall(self.execution_id, f"t{place}", kind, {"x": place, **mine}, **fields)
+            for place, kind in enumerate(types)
+        ]
 
     def submit(self, *types: str, **fields: Any) -> list[TaskCall]:
         calls = self.calls(*types, **fields)
@@ -183,6 +184,8 @@ async def bench(name: str, rig: Rig, marks: Marks, lasting: Lasting | None) -> A
         AwaitSignal("go", 3.0),
         FanOut(3, 2, 1),
         AwaitSignal("@t0", 3.0, Ask("approval", "waits", "t", {"who": ["é"]}), Answer([1], "x", Failure("f", "m"))),
+        StartChild("w", 3, {"n": [1.5]}, wait=False, labels={"a": "b"}),
+        StartChild(7, input={}),
     ],
     ids=repr,
 )

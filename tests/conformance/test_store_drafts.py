@@ -337,8 +337,11 @@ async def test_what_no_column_can_hold_is_refused(store: Store, fields: dict[str
 async def test_a_source_takes_the_place_of_the_tasks(store: Store) -> None:
     made = await store.create_workflow(workflow())
     await add(store, made.id)
-    changed = await store.update_workflow(SPACE, made.id, {"dialect": "steps", "source": b"{}", "max_concurrency": 3})
+    changed = await store.update_workflow(
+        SPACE, made.id, {"dialect": "steps", "source": b"{}", "max_concurrency": 3, "timeout": 2.5}
+    )
     assert (changed.dialect, changed.source, changed.tasks, changed.max_concurrency) == ("steps", b"{}", (), 3)
+    assert (changed.timeout, (await store.get_workflow(SPACE, made.id)).timeout) == (2.5, 2.5)
     assert await store.get_workflow(SPACE, made.id) == changed
 
 

@@ -9,6 +9,7 @@ from tests.chaos import kill_matrix
 from tests.chaos.broken import read_source
 from tests.chaos.coherence import coherence
 from tests.chaos.embedded import embedded
+from tests.chaos.families import at_each_commit, families
 from tests.chaos.idempotent_start import idempotent_start
 from tests.chaos.kill_matrix import Cell
 from tests.chaos.limits import limits
@@ -59,6 +60,12 @@ async def test_fifty_writers_survive_kills_of_the_embedded_process() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_key_starts_one_execution_whoever_dies(kind: Kind) -> None:
     assert green(await idempotent_start(kind, 50, SEED, callers=8))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_child_is_there_once_and_its_end_is_told_whoever_dies(kind: Kind) -> None:
+    assert green(await at_each_commit(kind, SEED))
+    assert green(await families(kind, 10, SEED, kills=2))
 
 
 async def test_two_api_processes_serve_what_was_written() -> None:

@@ -9,7 +9,7 @@ import pytest
 import uvloop
 
 from engine.errors import BatchRefused, LeaseLost, StoreUnavailable
-from engine.ports import Append, Duplicate, Park, Signal, Store
+from engine.ports import Append, Duplicate, ExecutionFilter, Park, Signal, Store
 from storage.postgresql_session import Broken, Rows, Session
 from tests.conftest import StartPostgres
 from tests.proxy import Proxy
@@ -63,6 +63,22 @@ async def test_a_lost_answer_to_a_start(store: Store, proxy: Proxy, before: bool
     proxy.lose("EXECUTE ", before=before)
     again = await store.start([waits(third, idempotency_key="k")])
     assert again.duplicates == {third: Duplicate(first, b"q")}
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["committed", "never arrived"])
+async def test_a_lost_answer_makes_no_second_child_and_tells_once(
+    store: Store, proxy: Proxy, lease: int, before: bool
+) -> None:
+    parent, ending, child = await store.reserve_ids(3)
+    await store.commit(lease, 1, [begins(parent), begins(ending)])
+    starts = says(parent, 2, children=(waits(child, parent_id=parent),))
+    tells = says(ending, 2, signals=(Signal(parent, "child", "child", b"1", f"child:{ending}"),))
+    proxy.lose("EXECUTE ", before=before)
+    await store.commit(lease, 2, [starts, tells])
+    assert proxy.lost == 1
+    assert await seqs(store, child) == [1]
+    assert [row.id for row in await store.list_executions(ExecutionFilter(SPACE, parent_id=parent), None, 9)] == [child]
+    assert [signal.payload for signal in await store.inbox(lease, [parent])] == [b"1"]
 
 
 async def test_every_answer_lost_in_turn(store: Store, proxy: Proxy, lease: int) -> None:

@@ -59,7 +59,7 @@ class GetWorkflowStatusRequest(_message.Message):
     def __init__(self, execution_id: _Optional[int] = ..., wait_seconds: _Optional[float] = ..., omit_tasks: _Optional[bool] = ..., omit_payloads: _Optional[bool] = ...) -> None: ...
 
 class WorkflowStatusResponse(_message.Message):
-    __slots__ = ("execution_id", "workflow_id", "status", "started_at", "completed_at", "output", "error", "tasks", "output_json", "workflow_version", "created_at", "last_seq", "input_json", "labels", "cancel_requested", "rerun_of")
+    __slots__ = ("execution_id", "workflow_id", "status", "started_at", "completed_at", "output", "error", "tasks", "output_json", "workflow_version", "created_at", "last_seq", "input_json", "labels", "cancel_requested", "rerun_of", "parent_id", "root_id")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -83,6 +83,8 @@ class WorkflowStatusResponse(_message.Message):
     LABELS_FIELD_NUMBER: _ClassVar[int]
     CANCEL_REQUESTED_FIELD_NUMBER: _ClassVar[int]
     RERUN_OF_FIELD_NUMBER: _ClassVar[int]
+    PARENT_ID_FIELD_NUMBER: _ClassVar[int]
+    ROOT_ID_FIELD_NUMBER: _ClassVar[int]
     execution_id: int
     workflow_id: int
     status: str
@@ -99,10 +101,12 @@ class WorkflowStatusResponse(_message.Message):
     labels: _containers.ScalarMap[str, str]
     cancel_requested: bool
     rerun_of: int
-    def __init__(self, execution_id: _Optional[int] = ..., workflow_id: _Optional[int] = ..., status: _Optional[str] = ..., started_at: _Optional[str] = ..., completed_at: _Optional[str] = ..., output: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., error: _Optional[_Union[Failure, _Mapping]] = ..., tasks: _Optional[_Iterable[_Union[TaskStatus, _Mapping]]] = ..., output_json: _Optional[str] = ..., workflow_version: _Optional[int] = ..., created_at: _Optional[str] = ..., last_seq: _Optional[int] = ..., input_json: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., cancel_requested: _Optional[bool] = ..., rerun_of: _Optional[int] = ...) -> None: ...
+    parent_id: int
+    root_id: int
+    def __init__(self, execution_id: _Optional[int] = ..., workflow_id: _Optional[int] = ..., status: _Optional[str] = ..., started_at: _Optional[str] = ..., completed_at: _Optional[str] = ..., output: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., error: _Optional[_Union[Failure, _Mapping]] = ..., tasks: _Optional[_Iterable[_Union[TaskStatus, _Mapping]]] = ..., output_json: _Optional[str] = ..., workflow_version: _Optional[int] = ..., created_at: _Optional[str] = ..., last_seq: _Optional[int] = ..., input_json: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., cancel_requested: _Optional[bool] = ..., rerun_of: _Optional[int] = ..., parent_id: _Optional[int] = ..., root_id: _Optional[int] = ...) -> None: ...
 
 class TaskStatus(_message.Message):
-    __slots__ = ("key", "name", "type", "status", "attempt", "iteration", "started_at", "completed_at", "due_at", "output_json", "error", "label", "reason", "executor", "input_json", "scheduled_at", "compensates")
+    __slots__ = ("key", "name", "type", "status", "attempt", "iteration", "started_at", "completed_at", "due_at", "output_json", "error", "label", "reason", "executor", "input_json", "scheduled_at", "compensates", "child_id")
     KEY_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
@@ -120,6 +124,7 @@ class TaskStatus(_message.Message):
     INPUT_JSON_FIELD_NUMBER: _ClassVar[int]
     SCHEDULED_AT_FIELD_NUMBER: _ClassVar[int]
     COMPENSATES_FIELD_NUMBER: _ClassVar[int]
+    CHILD_ID_FIELD_NUMBER: _ClassVar[int]
     key: str
     name: str
     type: str
@@ -137,7 +142,8 @@ class TaskStatus(_message.Message):
     input_json: str
     scheduled_at: str
     compensates: str
-    def __init__(self, key: _Optional[str] = ..., name: _Optional[str] = ..., type: _Optional[str] = ..., status: _Optional[str] = ..., attempt: _Optional[int] = ..., iteration: _Optional[str] = ..., started_at: _Optional[str] = ..., completed_at: _Optional[str] = ..., due_at: _Optional[str] = ..., output_json: _Optional[str] = ..., error: _Optional[_Union[Failure, _Mapping]] = ..., label: _Optional[str] = ..., reason: _Optional[str] = ..., executor: _Optional[str] = ..., input_json: _Optional[str] = ..., scheduled_at: _Optional[str] = ..., compensates: _Optional[str] = ...) -> None: ...
+    child_id: int
+    def __init__(self, key: _Optional[str] = ..., name: _Optional[str] = ..., type: _Optional[str] = ..., status: _Optional[str] = ..., attempt: _Optional[int] = ..., iteration: _Optional[str] = ..., started_at: _Optional[str] = ..., completed_at: _Optional[str] = ..., due_at: _Optional[str] = ..., output_json: _Optional[str] = ..., error: _Optional[_Union[Failure, _Mapping]] = ..., label: _Optional[str] = ..., reason: _Optional[str] = ..., executor: _Optional[str] = ..., input_json: _Optional[str] = ..., scheduled_at: _Optional[str] = ..., compensates: _Optional[str] = ..., child_id: _Optional[int] = ...) -> None: ...
 
 class Failure(_message.Message):
     __slots__ = ("type", "message", "task")
@@ -212,7 +218,7 @@ class ExecutionEvent(_message.Message):
     def __init__(self, execution_id: _Optional[int] = ..., seq: _Optional[int] = ..., type: _Optional[str] = ..., at: _Optional[str] = ..., data_json: _Optional[str] = ...) -> None: ...
 
 class ListExecutionsRequest(_message.Message):
-    __slots__ = ("workflow_id", "workflow_key", "statuses", "created_from", "created_to", "page_size", "page_token")
+    __slots__ = ("workflow_id", "workflow_key", "statuses", "created_from", "created_to", "page_size", "page_token", "parent_id")
     WORKFLOW_ID_FIELD_NUMBER: _ClassVar[int]
     WORKFLOW_KEY_FIELD_NUMBER: _ClassVar[int]
     STATUSES_FIELD_NUMBER: _ClassVar[int]
@@ -220,6 +226,7 @@ class ListExecutionsRequest(_message.Message):
     CREATED_TO_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    PARENT_ID_FIELD_NUMBER: _ClassVar[int]
     workflow_id: int
     workflow_key: str
     statuses: _containers.RepeatedScalarFieldContainer[str]
@@ -227,7 +234,8 @@ class ListExecutionsRequest(_message.Message):
     created_to: str
     page_size: int
     page_token: str
-    def __init__(self, workflow_id: _Optional[int] = ..., workflow_key: _Optional[str] = ..., statuses: _Optional[_Iterable[str]] = ..., created_from: _Optional[str] = ..., created_to: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    parent_id: int
+    def __init__(self, workflow_id: _Optional[int] = ..., workflow_key: _Optional[str] = ..., statuses: _Optional[_Iterable[str]] = ..., created_from: _Optional[str] = ..., created_to: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., parent_id: _Optional[int] = ...) -> None: ...
 
 class ListExecutionsResponse(_message.Message):
     __slots__ = ("executions", "next_page_token")
@@ -238,7 +246,7 @@ class ListExecutionsResponse(_message.Message):
     def __init__(self, executions: _Optional[_Iterable[_Union[ExecutionSummary, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class ExecutionSummary(_message.Message):
-    __slots__ = ("execution_id", "workflow_id", "status", "created_at", "started_at", "completed_at", "idempotency_key", "labels")
+    __slots__ = ("execution_id", "workflow_id", "status", "created_at", "started_at", "completed_at", "idempotency_key", "labels", "parent_id")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -254,6 +262,7 @@ class ExecutionSummary(_message.Message):
     COMPLETED_AT_FIELD_NUMBER: _ClassVar[int]
     IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    PARENT_ID_FIELD_NUMBER: _ClassVar[int]
     execution_id: int
     workflow_id: int
     status: str
@@ -262,7 +271,8 @@ class ExecutionSummary(_message.Message):
     completed_at: str
     idempotency_key: str
     labels: _containers.ScalarMap[str, str]
-    def __init__(self, execution_id: _Optional[int] = ..., workflow_id: _Optional[int] = ..., status: _Optional[str] = ..., created_at: _Optional[str] = ..., started_at: _Optional[str] = ..., completed_at: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    parent_id: int
+    def __init__(self, execution_id: _Optional[int] = ..., workflow_id: _Optional[int] = ..., status: _Optional[str] = ..., created_at: _Optional[str] = ..., started_at: _Optional[str] = ..., completed_at: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., parent_id: _Optional[int] = ...) -> None: ...
 
 class ListApprovalsRequest(_message.Message):
     __slots__ = ("status", "execution_id", "page_size", "page_token")

@@ -33,7 +33,7 @@ END $body$
 """
 
 
-def upgrade() -> None:
+def upgrade() -> None:  # noqa: PLR0915 - the whole schema
     op.create_table(
         "event",
         sa.Column("execution_id", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -89,6 +89,13 @@ def upgrade() -> None:
             postgresql_where=sa.text("owner IS NOT NULL"),
         )
         batch_op.create_index("ix_execution_page", ["namespace", "created_at", "id"], unique=False)
+        batch_op.create_index(
+            "ix_execution_parent_page",
+            ["namespace", "parent_id", "created_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("parent_id IS NOT NULL"),
+            postgresql_where=sa.text("parent_id IS NOT NULL"),
+        )
         batch_op.create_index("ix_execution_status_page", ["namespace", "status", "created_at", "id"], unique=False)
         batch_op.create_index("ix_execution_workflow_page", ["workflow_id", "status", "created_at", "id"], unique=False)
 
@@ -239,6 +246,7 @@ def upgrade() -> None:
         sa.Column("compiled_revision", sa.BigInteger(), nullable=True),
         sa.Column("compiled_version", sa.BigInteger(), nullable=True),
         sa.Column("max_concurrency", sa.Integer(), nullable=True),
+        sa.Column("timeout", sa.Float(), nullable=True),
         sa.Column("created_at", Instant(), nullable=False),
         sa.Column("updated_at", Instant(), nullable=False),
         sa.Column("archived_at", Instant(), nullable=True),
@@ -278,6 +286,7 @@ def upgrade() -> None:
         sa.Column("concurrency_key", sa.Text(), nullable=True),
         sa.Column("concurrency_limit", sa.Integer(), nullable=False),
         sa.Column("compensate", sa.LargeBinary(), nullable=False),
+        sa.Column("total_timeout", sa.Float(), nullable=True),
         sa.Column("created_at", Instant(), nullable=False),
         sa.Column("updated_at", Instant(), nullable=False),
         sa.ForeignKeyConstraint(["workflow_id"], ["workflow.id"], name=op.f("fk_task_workflow_id_workflow")),

@@ -34,6 +34,7 @@ def row(number: int, key: str, order: int = 0, kind: str = "sync", **fields: Any
         "concurrency_key": None,
         "concurrency_limit": 1,
         "compensate": None,
+        "total_timeout": None,
         "created_at": 0.0,
         "updated_at": 0.0,
     }

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from definitions.ordered_tasks import dialect as ordered
+from engine.dialect_ports import Head
 from engine.graph import END, ERROR_LABEL, canonical, compile_definition
 from engine.model import Compensation, Edge, Graph, Presentation, Resources, RetryPolicy, Task
-from engine.ports import Head
 from engine.sources import Source
 from engine.yaml_documents import encode_yaml
 from tests.unit.definitions.test_ordered_tasks import draft, row
@@ -130,6 +130,7 @@ def test_what_people_call_it_is_no_meaning(change: str) -> None:
     "changed",
     [
         {**STEPS, "max_concurrency": 2},
+        {**STEPS, "timeout": 60},
         {**STEPS, "steps": {**STEPS["steps"], "wait": {"type": "delay", "duration_seconds": 16}}},  # type: ignore[dict-item]
         {**GRAPH, "edges": GRAPH["edges"][:2]},
     ],
@@ -199,7 +200,12 @@ def graphs(draw: st.DrawFn) -> Graph:
             there = keys[target] if target < len(keys) else END if target == len(keys) else "missing"
             if there != END or label is not None:
                 edges.add(Edge(keys[source], there, label))
-    return Graph(tuple(tasks), tuple(edges), max_concurrency=draw(st.sampled_from([None, 3])))
+    return Graph(
+        tuple(tasks),
+        tuple(edges),
+        max_concurrency=draw(st.sampled_from([None, 3])),
+        timeout=draw(st.sampled_from([None, 9.5])),
+    )
 
 
 @pytest.mark.parametrize("name", DIALECTS)
@@ -210,7 +216,7 @@ def test_what_is_written_is_read_back(name: str, drawn: Graph, data: st.DataObje
     keys = [task.key for task in drawn.tasks]
     order = tuple(data.draw(st.permutations(keys)))
     names = {key: data.draw(st.sampled_from([key, "A name", "12:30", "~"])) for key in keys}
-    head = Head("N", data.draw(st.sampled_from([None, "k"])), None, drawn.max_concurrency)
+    head = Head("N", data.draw(st.sampled_from([None, "k"])), None, drawn.max_concurrency, drawn.timeout)
     document = DIALECTS[name].write(head, drawn, Presentation(names, order))
     for text in (json.dumps(document), encode_yaml(document).decode()):
         again, definition = DIALECTS[name].read(inspectable(text))
@@ -230,7 +236,7 @@ def inspectable(text: str) -> dict[str, Any]:
 @given(drawn=graphs())
 @settings(max_examples=60)
 def test_every_dialect_gives_the_same_digest(drawn: Graph) -> None:
-    head = Head(max_concurrency=drawn.max_concurrency)
+    head = Head(max_concurrency=drawn.max_concurrency, timeout=drawn.timeout)
     names = Presentation({}, tuple(task.key for task in drawn.tasks))
     texts = [dialect.write(head, drawn, names) for dialect in DIALECTS.values()]
     assert len({inspect(text).digest for text in texts}) == 1

@@ -100,6 +100,8 @@ def test_a_target_that_does_not_exist_is_a_warning() -> None:
         ({"steps": {}, "key": "17"}, ("invalid_key", "/key")),
         ({"steps": {}, "key": "x", "unique_name": "y"}, ("invalid_value", "/unique_name")),
         ({"steps": {}, "max_concurrency": 0}, ("out_of_range", "/max_concurrency")),
+        ({"steps": {}, "timeout": 0}, ("out_of_range", "/timeout")),
+        ({"steps": {}, "timeout": "soon"}, ("invalid_value", "/timeout")),
         ({"steps": {}, "name": " "}, ("required", "/name")),
         ({"steps": {}, "name": 5}, ("invalid_value", "/name")),
     ],
@@ -118,6 +120,7 @@ def test_what_it_says_of_itself() -> None:
     head, definition = read("steps", document)
     assert (head.name, head.key, head.description, head.max_concurrency) == ("N", "n-1", "d", 3)
     assert definition.graph.max_concurrency == 3
+    assert read("steps", {"steps": {}, "timeout": "10m"})[1].graph.timeout == 600
     assert warnings(document) == [("unused_field", "/extra")]
 
 

@@ -51,12 +51,13 @@ def test_every_option_of_a_task() -> None:
             "resources": {"num_cpus": 2},
             "concurrency_key": "{{input.customer}}",
             "concurrency_limit": 4,
+            "total_timeout": "2h",
         },
         {"id": "b"},
     )
     retry = RetryPolicy(5, 0.5, 3.0, 60.0, 0.5)
     when, key = "{{input.go}}", "{{input.customer}}"
-    expected = Task("a", "noop", {}, when, retry, 3600.0, "rq", "b", 9.0, Resources(2.0), key, 4)
+    expected = Task("a", "noop", {}, when, retry, 3600.0, "rq", "b", 9.0, Resources(2.0), key, 4, total_timeout=7200.0)
     assert graph(document).tasks[0] == expected
     assert edges(document) == {f"a-{ERROR_LABEL}>b"}
     assert faults(document) == []

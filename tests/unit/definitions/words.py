@@ -6,9 +6,9 @@ from typing import Any
 
 from engine import registry
 from engine.authoring import Authoring, Report
+from engine.dialect_ports import Definition, DocumentDialect, Head
 from engine.errors import Fault
 from engine.model import Graph
-from engine.ports import Definition, DocumentDialect, Head
 from engine.sources import Source
 
 ALIASES = {"http_call": "http_request", "http": "http_request", "pause": "delay"}

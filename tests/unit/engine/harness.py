@@ -11,11 +11,12 @@ from engine.caretakers.claims import claims
 from engine.caretakers.inbox import Inbox
 from engine.caretakers.loop import Duty, repeat
 from engine.caretakers.pools import PoolWatch
+from engine.dialect_ports import Definition
 from engine.events import Event, decode
 from engine.graph import compile_definition
 from engine.library import Library
 from engine.model import Completed, Edge, ExecutionRow, Graph, Outcome, Presentation, Task, TaskCall
-from engine.ports import Committed, Definition, NewExecution, NewWorkflow, Signal, Store
+from engine.ports import Committed, NewExecution, NewWorkflow, Signal, Store
 from engine.progress import Progress
 from engine.states import ExecutionStatus, is_terminal
 from engine.task_ports import ExecutorOptions, Host

@@ -9,8 +9,10 @@ import pytest
 
 from engine import events as ev
 from engine import limits
+from engine.checks import check, stored
+from engine.dialect_ports import Definition
 from engine.errors import Fault
-from engine.graph import CompiledGraph, canonical, check, compile_definition, load, stored
+from engine.graph import CompiledGraph, canonical, compile_definition, load
 from engine.model import (
     AwaitSignal,
     Compensation,
@@ -27,7 +29,7 @@ from engine.model import (
     Task,
     TaskCall,
 )
-from engine.ports import Definition, Signal
+from engine.ports import Signal
 from engine.states import ExecutionStatus as E
 from tests.unit.engine.harness import Engine
 from tests.unit.engine.test_runner import Driver, names

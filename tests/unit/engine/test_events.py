@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import events as ev
-from engine.model import Answer, Failure
+from engine.model import Answer, Failure, Parent
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 NUMBER = st.floats(0, 1e9)
@@ -29,6 +29,7 @@ FIELDS: dict[Any, st.SearchStrategy[Any]] = {
     int: st.integers(0, 2**53),
     bool: st.booleans(),
     Any: ANY,
+    Parent | None: st.none() | st.builds(Parent, st.integers(1, 2**53), st.integers(1, 2**53), st.integers(1, 32)),
     Failure: st.builds(Failure, TEXT, TEXT, st.none() | TEXT),
     Answer | None: st.none() | st.builds(Answer, ANY, st.none() | TEXT, st.none() | st.builds(Failure, TEXT, TEXT)),
     Failure | None: st.none() | st.builds(Failure, TEXT, TEXT, st.none() | TEXT),
@@ -53,7 +54,7 @@ def test_an_event_comes_back(kind: type[ev.Event], data: st.DataObject) -> None:
 
 
 def test_the_vocabulary_is_closed() -> None:
-    assert len({kind.__name__ for kind in TYPES}) == len(TYPES) == 18
+    assert len({kind.__name__ for kind in TYPES}) == len(TYPES) == 19
     assert set(ev.TERMINAL_EVENTS) <= set(TYPES)
 
 
@@ -63,7 +64,7 @@ def test_defaults_take_no_room() -> None:
 
 
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "ExecutionStarted": {"input": None, "depth": 0},
+    "ExecutionStarted": {"input": None, "depth": 0, "parent": None},
     "TakenOver": {"lost": ()},
     "TaskStarted": {"attempt": 1},
     "TaskCompleted": {"output": None, "label": None, "elapsed": 0.0},
@@ -72,6 +73,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "TaskSleeping": {"seconds": 0.0, "until": None, "output": None},
     "TaskAwaiting": {"timeout": None, "kind": None, "reason": None, "otherwise": None},
     "TaskFannedOut": {"max_parallel": 1, "tolerated": 0, "elapsed": 0.0},
+    "ChildStarted": {"wait": True, "timeout": None},
     "TaskSkipped": {"reason": "not_taken"},
     "SignalReceived": {"payload": None, "signal_id": 0, "dedupe_key": None},
     "CancelRequested": {"reason": None},

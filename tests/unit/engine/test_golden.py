@@ -20,7 +20,7 @@ from engine.state import State, TaskState, apply, replay
 from engine.states import TASK_MOVES, TaskStatus
 
 FOLDER = Path(__file__).parents[2] / "golden"
-FILES = {"v1.jsonl": "1e527eac4ea9a9f58a585868d0fe8cdffefe66579864e3ce5cfb9685b76808a4"}
+FILES = {"v1.jsonl": "a10ca36495df6c19c9335d7bbf0b5eae46dfcfe58f990e711d23eebac860c966"}
 
 
 @pytest.fixture(params=sorted(FILES))

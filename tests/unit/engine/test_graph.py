@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.checks import check
+from engine.dialect_ports import Definition
 from engine.errors import Fault
-from engine.graph import ERROR_LABEL, CompiledGraph, canonical, check, compile_definition, find_cycle, load, suggestion
+from engine.graph import ERROR_LABEL, CompiledGraph, canonical, compile_definition, find_cycle, load, suggestion
 from engine.model import Edge, Graph, Presentation, RetryPolicy, Task
-from engine.ports import Definition
 from tests.chaos.planner_graphs import random_graph
 
 

@@ -33,7 +33,7 @@ def test_every_move_of_today_occurs() -> None:
     assert counts["ended"] > 500
     for ended in ("map completed", "map items_failed", "map inside completed", "loop completed", "loop max_rounds"):
         assert counts[ended] > 5, ended
-    assert len(MOVES_NOW) == len(set(MOVES_NOW)) == 35
+    assert len(MOVES_NOW) == len(set(MOVES_NOW)) == 36
 
 
 # --- sabotage: with a guard removed, the model fails ---
@@ -205,13 +205,18 @@ def fills_the_line(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(fans, "IN_LINE", 1_000)
 
 
-def forgets_a_run(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Fans, "end", lambda self, ended, failed: "[" in ended or "." in ended)
+def forgets_that_a_run_failed(patch: pytest.MonkeyPatch) -> None:
+    end = Fans.end
+    patch.setattr(Fans, "end", lambda self, ended, failed: end(self, ended, failed=False))
 
 
 def mixes_up_results(patch: pytest.MonkeyPatch) -> None:
     first = Fan.first
     patch.setattr(Fan, "first", lambda fan, outer: reversed(list(first(fan, outer))))
+
+
+def forgets_its_children(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(runner, "let_go", lambda state, key: [])
 
 
 SABOTAGE: list[Callable[[pytest.MonkeyPatch], None]] = [
@@ -240,8 +245,9 @@ SABOTAGE: list[Callable[[pytest.MonkeyPatch], None]] = [
     opens_more_than_may,
     tolerates_one_more,
     fills_the_line,
-    forgets_a_run,
+    forgets_that_a_run_failed,
     mixes_up_results,
+    forgets_its_children,
 ]
 
 

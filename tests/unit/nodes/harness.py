@@ -13,7 +13,7 @@ from engine import registry
 from engine.catalog import Catalog
 from engine.connections import Connections
 from engine.errors import TaskError
-from engine.model import AwaitSignal, Completed, Failed, FanOut, Outcome, Result, Sleep, TaskCall
+from engine.model import AwaitSignal, Completed, Failed, FanOut, Outcome, Result, Sleep, StartChild, TaskCall
 from engine.task_ports import Host, NodeContext, NodeHandler
 from executors._attempts import Attempts
 
@@ -33,7 +33,7 @@ async def run(kind: str, config: dict[str, Any], context: NodeContext | None = N
     outcome = await asyncio.to_thread(work) if CATALOG.is_blocking(kind) else work()
     if inspect.isawaitable(outcome):
         return await outcome
-    assert isinstance(outcome, Completed | Sleep | AwaitSignal | FanOut)
+    assert isinstance(outcome, Completed | Sleep | AwaitSignal | FanOut | StartChild)
     return outcome
 
 

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
+from engine.checks import check, stored
+from engine.dialect_ports import Definition
 from engine.errors import TaskError
-from engine.graph import check, compile_definition, load, stored
+from engine.graph import compile_definition, load
 from engine.model import Completed, Edge, Graph, Presentation, Task
-from engine.ports import Definition
 from engine.trials import TrialScope, TrialTask
 from tests.unit.nodes.harness import CATALOG, failure, faults, run
 
