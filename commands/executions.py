@@ -176,7 +176,7 @@ def _task_cells(task: dict[str, Any]) -> tuple[Any, ...]:
     outcome = task["error"]["message"] if task["error"] else task["output"] or task["reason"]
     took = seconds_between(task["started_at"], task["completed_at"])
     return (
-        task["key"] + task["iteration"],
+        task["key"] + (task["iteration"] or ""),
         task["type"],
         task["status"],
         task["attempt"] or None,

@@ -241,7 +241,7 @@ class Travel:
 
 
 async def test_the_example_of_the_page(sqlite_url: str) -> None:
-    page = (ROOT / "docs/workflows.md").read_text().partition("## Compensations")[2]
+    page = (ROOT / "docs/workflows.md").read_text().partition("## Compensations")[2].partition("\n## ")[0]
     (shown,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     travel, port = Travel(), free_port()
     app = web.Application()
