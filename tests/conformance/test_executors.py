@@ -185,7 +185,6 @@ async def bench(name: str, rig: Rig, marks: Marks, lasting: Lasting | None) -> A
         FanOut(3, 2, 1),
         AwaitSignal("@t0", 3.0, Ask("approval", "waits", "t", {"who": ["é"]}), Answer([1], "x", Failure("f", "m"))),
         StartChild("w", 3, {"n": [1.5]}, wait=False, labels={"a": "b"}),
-        StartChild(7, input={}),
     ],
     ids=repr,
 )
