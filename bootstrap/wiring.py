@@ -15,6 +15,7 @@ from bootstrap.registration import Registration
 from bootstrap.settings import Settings
 from bootstrap.vault import open_vault
 from engine import registry
+from engine.action_book import ActionBook
 from engine.cache_port import ResponseCache
 from engine.caretakers.claims import claims
 from engine.caretakers.inbox import Inbox
@@ -75,6 +76,7 @@ async def open_service(settings: Settings, *, engine: bool) -> AsyncIterator[Wor
             tell_inbox=inbox.tell if inbox is not None else _nobody,
             trials=Trials(nodes, host, keeper),
             secrets=keeper,
+            actions=ActionBook(store, nodes, drafts.forget),
         )
         store.listen(partial(_wake, worker, inbox, pools, progress))
         duties: dict[str, Duty] = {"lag": lag.round}

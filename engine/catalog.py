@@ -36,7 +36,7 @@ class _Entry:
         self.major: int = getattr(handler, "major", 1)
         self.spellings: dict[str, str] = dict(getattr(handler, "spellings", {}))
         msgspec.json.Decoder(handler.shape)  # one that cannot be decoded is found at start, not at the first run
-        self.shape = ConfigShape(handler.type, handler.shape, self.spellings)
+        self.shape = ConfigShape(handler.type, handler.shape, self.spellings, getattr(handler, "same", None))
 
     def run(self, call: TaskCall, context: NodeContext) -> Outcome | Awaitable[Outcome]:
         try:
@@ -125,10 +125,20 @@ class Catalog:
         entry = self._find(type)
         return entry.shape.public(config) if entry is not None else config
 
-    def config_faults(self, type: str, config: Mapping[str, Any], where: str) -> list[Fault]:  # noqa: A002
-        """What is wrong with a config before it is rendered; values with templates are left to the run."""
+    def config_faults(
+        self,
+        type: str,  # noqa: A002
+        config: Mapping[str, Any],
+        where: str,
+        *,
+        whole: bool = True,
+    ) -> list[Fault]:
+        """What is wrong with a config before it is rendered; values with templates are left to the run.
+
+        Not `whole`: fields may be missing.
+        """
         entry = self._find(type)
-        return entry.shape.faults(config, where) if entry is not None else []
+        return entry.shape.faults(config, where, whole=whole) if entry is not None else []
 
     def run(self, call: TaskCall, beat: Callable[[], None], context: NodeContext) -> Outcome | Awaitable[Outcome]:
         """One attempt. Raises `TaskError` when the rendered config does not fit."""

@@ -13,7 +13,8 @@
     │   ├── ExecutionNotFound
     │   ├── NodeTypeNotFound
     │   ├── ApprovalNotFound
-    │   └── SecretNotFound
+    │   ├── SecretNotFound
+    │   └── ActionNotFound
     ├── Conflict                the thing is not in a state that allows it
     │   ├── KeyTaken
     │   ├── WrittenOtherwise
@@ -144,6 +145,12 @@ class SecretNotFound(NotFound):
     """There is no such secret; list them with GET /secrets."""
 
     code = "secret_not_found"
+
+
+class ActionNotFound(NotFound):
+    """There is no such action; list them with GET /actions."""
+
+    code = "action_not_found"
 
 
 class Conflict(MillraceError):

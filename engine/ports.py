@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import msgspec
 
 from engine import limits
+from engine.actions import ActionStore, ReadActions
 from engine.errors import Fault
 from engine.events import EventRecord, StoredEvent
 from engine.model import (
@@ -218,11 +219,18 @@ class NewTask(Record, frozen=True):
 
 
 class Compiled(Record, frozen=True):
-    """What a draft compiles to; the bytes are canonical JSON, the digest is that of `graph` alone."""
+    """What a draft compiles to; the bytes are canonical JSON, the digest is that of `graph` alone.
+
+    `actions` are the names of actions that the draft refers to, be they there or not: see `ActionStore`.
+    """
 
     digest: str
     graph: bytes
     presentation: bytes
+    actions: tuple[str, ...] = ()
+
+
+CompileDraft = Callable[[Workflow, ReadActions], Compiled]
 
 
 class VersionRow(Record, frozen=True, omit_defaults=False):
@@ -274,7 +282,7 @@ class DraftStore(Protocol):
         ...
 
     async def ensure_version(
-        self, namespace: str, ref: int | str, compile_draft: Callable[[Workflow], Compiled]
+        self, namespace: str, ref: int | str, compile_draft: CompileDraft
     ) -> tuple[WorkflowVersion, int]:
         """The version that the present draft stands for, made if its digest is new, and the draft's revision.
 
@@ -407,7 +415,7 @@ class JournalStore(Protocol):
         ...
 
 
-class Store(DraftStore, JournalStore, WaitStore, OutboxStore, SecretStore, Protocol):
+class Store(DraftStore, JournalStore, WaitStore, OutboxStore, SecretStore, ActionStore, Protocol):
     """Where state lives."""
 
     shared: ClassVar[bool]

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from engine import limits
+from engine.action_book import ActionBook
 from engine.approvals import Approvals
 from engine.authoring import Form, Report, Written
 from engine.cache_port import ResponseCache
@@ -83,8 +84,10 @@ class WorkflowService:
         tell_inbox: Callable[[tuple[int, ...]], None],
         trials: Trials,
         secrets: Keeper,
+        actions: ActionBook,
     ) -> None:
         self.cache = cache
+        self.actions = actions
         self.secrets = secrets
         self.trials = trials
         self.approvals = Approvals(store, views, self._told)

@@ -5,7 +5,7 @@ import fcntl
 import os
 import secrets
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -15,6 +15,7 @@ from typing import Any, ClassVar, TypeVar
 from sqlalchemy import Connection, QueuePool, create_engine, literal
 from sqlalchemy.exc import SQLAlchemyError
 
+from engine.actions import Action, NewAction
 from engine.errors import ConfigurationError, MillraceError, StoreUnavailable
 from engine.events import StoredEvent
 from engine.model import Envelope, ExecutionRow, Workflow, WorkflowVersion
@@ -24,7 +25,7 @@ from engine.ports import (
     Append,
     Claims,
     Committed,
-    Compiled,
+    CompileDraft,
     Cursor,
     ExecutionFilter,
     NewWorkflow,
@@ -149,7 +150,7 @@ class SQLiteStore:
         return await self._draft(lambda drafts: drafts.edit(namespace, ref, edit))
 
     async def ensure_version(
-        self, namespace: str, ref: int | str, compile_draft: Callable[[Workflow], Compiled]
+        self, namespace: str, ref: int | str, compile_draft: CompileDraft
     ) -> tuple[WorkflowVersion, int]:
         known = await self._view(lambda drafts: drafts.compiled(namespace, ref))
         if known is not None:
@@ -182,6 +183,23 @@ class SQLiteStore:
 
     async def delete_secret(self, namespace: str, name: str) -> bool:
         return await self._draft(lambda drafts: drafts.secrets.delete(namespace, name))
+
+    # --- actions ---
+
+    async def create_action(self, namespace: str, new: NewAction) -> Action:
+        return await self._draft(lambda drafts: drafts.actions.create(namespace, new))
+
+    async def update_action(self, namespace: str, name: str, changes: Mapping[str, Any]) -> Action | None:
+        return await self._draft(lambda drafts: drafts.actions.update(namespace, name, changes))
+
+    async def delete_action(self, namespace: str, name: str) -> bool:
+        return await self._draft(lambda drafts: drafts.actions.delete(namespace, name))
+
+    async def list_actions(self, namespace: str, skip: int, limit: int) -> tuple[list[Action], int]:
+        return await self._view(lambda drafts: drafts.actions.page(namespace, skip, limit))
+
+    async def get_actions(self, namespace: str, names: Collection[str]) -> dict[str, Action]:
+        return await self._view(lambda drafts: drafts.actions.get(namespace, names))
 
     # --- leases ---
 

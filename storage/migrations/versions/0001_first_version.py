@@ -237,6 +237,7 @@ def upgrade() -> None:
         sa.Column("revision", sa.BigInteger(), server_default=sa.text("1"), nullable=False),
         sa.Column("compiled_revision", sa.BigInteger(), nullable=True),
         sa.Column("compiled_version", sa.BigInteger(), nullable=True),
+        sa.Column("actions", sa.LargeBinary(), nullable=True),
         sa.Column("max_concurrency", sa.Integer(), nullable=True),
         sa.Column("created_at", Instant(), nullable=False),
         sa.Column("updated_at", Instant(), nullable=False),
@@ -318,6 +319,18 @@ def upgrade() -> None:
         sa.Column("created_at", Instant(), nullable=False),
         sa.Column("updated_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("namespace", "name", name=op.f("pk_secret")),
+    )
+    op.create_table(
+        "action",
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("handler_type", sa.Text(), nullable=False),
+        sa.Column("config", sa.LargeBinary(), nullable=False),
+        sa.Column("encoding", sa.SmallInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("description", sa.Text(), nullable=True),
+        sa.Column("created_at", Instant(), nullable=False),
+        sa.Column("updated_at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("namespace", "name", name=op.f("pk_action")),
     )
     if op.get_bind().dialect.name == "postgresql":
         op.execute(FENCE)

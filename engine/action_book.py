@@ -1,0 +1,142 @@
+"""What a task that refers to an action means, and the actions as use cases."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, NoReturn
+
+from msgspec import structs
+
+from engine import limits
+from engine.actions import ACTION, NAME, Action, Actions, ActionStore, NewAction
+from engine.documents import check_payload
+from engine.errors import ActionNotFound, Fault, Invalid
+from engine.graph import NodeTypes, suggestion
+from engine.model import DEFAULT_NAMESPACE, Graph, Task
+from engine.ports import Definition
+from engine.rendering import compile_config
+
+def named_in(graph: Graph) -> tuple[str, ...]:
+    """The names that tasks refer to, sorted."""
+    return tuple(sorted({name for task in graph.tasks if (name := name_in(task)) is not None}))
+
+
+def name_in(task: Task) -> str | None:
+    """The action that a task refers to."""
+    name = task.config.get("action") if task.type == ACTION else None
+    return name if isinstance(name, str) else None
+
+
+def merged(config: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Objects field by field, at any depth; of everything else the task's own goes first."""
+    whole = dict(config)
+    for name, value in own.items():
+        theirs = whole.get(name)
+        whole[name] = merged(theirs, value) if isinstance(theirs, dict) and isinstance(value, dict) else value
+    return whole
+
+
+def resolved(definition: Definition, actions: Actions, nodes: NodeTypes) -> Definition:
+    """With each action that exists in the place of the task that refers to it; the others stay as they are."""
+    tasks = [_resolve(task, actions, nodes) for task in definition.graph.tasks]
+    return structs.replace(definition, graph=structs.replace(definition.graph, tasks=tuple(tasks)))
+
+
+def _resolve(task: Task, actions: Actions, nodes: NodeTypes) -> Task:
+    action = actions.get(name_in(task) or "")
+    if action is None or nodes.config_faults(ACTION, task.config, ""):
+        return task
+    kind, config = nodes.canonical(action.handler_type, action.config)
+    _, own = nodes.canonical(kind, task.config.get("config", {}))
+    return structs.replace(task, type=kind, config=merged(config, own))
+
+
+# --- the use cases ---
+
+
+class ActionBook:
+    """The actions of this installation. `changed` is called after each change."""
+
+    def __init__(self, store: ActionStore, nodes: NodeTypes, changed: Callable[[], None]) -> None:
+        self._store = store
+        self._nodes = nodes
+        self._changed = changed
+
+    async def create(self, new: NewAction) -> Action:
+        """Raises `Invalid` with all faults, `KeyTaken`."""
+        self._check(structs.asdict(new))
+        try:
+            return await self._store.create_action(DEFAULT_NAMESPACE, new)
+        finally:
+            self._changed()
+
+    async def update(self, name: str, changes: Mapping[str, Any]) -> Action:
+        """Raises `Invalid`, `ActionNotFound`."""
+        before = await self.get(name)
+        self._check({**structs.asdict(before), **changes})
+        try:
+            found = await self._store.update_action(DEFAULT_NAMESPACE, name, changes)
+        finally:
+            self._changed()
+        if found is None:
+            _missing(name)
+        return found
+
+    async def delete(self, name: str) -> None:
+        """Raises `ActionNotFound`."""
+        try:
+            found = await self._store.delete_action(DEFAULT_NAMESPACE, name)
+        finally:
+            self._changed()
+        if not found:
+            _missing(name)
+
+    async def get(self, name: str) -> Action:
+        """Raises `ActionNotFound`."""
+        found = (await self.find([name])).get(name)
+        if found is None:
+            _missing(name)
+        return found
+
+    async def page(self, skip: int, limit: int) -> tuple[list[Action], int]:
+        if skip < 0 or not 1 <= limit <= limits.PAGE:
+            raise Invalid(f"skip is at least 0 and limit between 1 and {limits.PAGE}", pointer="/limit")
+        return await self._store.list_actions(DEFAULT_NAMESPACE, skip, limit)
+
+    async def find(self, names: Collection[str]) -> dict[str, Action]:
+        """Those that exist."""
+        if not names:
+            return {}
+        return await self._store.get_actions(DEFAULT_NAMESPACE, [name for name in names if NAME.fullmatch(name)])
+
+    def _check(self, fields: Mapping[str, Any]) -> None:
+        faults = action_faults(fields, self._nodes)
+        if faults:
+            raise Invalid(faults[0].message, faults=faults, code=faults[0].code)
+        check_payload(fields["config"], "config")
+
+
+def action_faults(fields: Mapping[str, Any], nodes: NodeTypes, where: str = "") -> list[Fault]:
+    """What is wrong with the fields of a `NewAction`, whatever a task adds to its config."""
+    faults: list[Fault] = []
+    if not NAME.fullmatch(fields["name"]):
+        message = "an action's name has up to 200 letters, digits, '_', '-' and '.', and begins with none of the last two"
+        faults.append(Fault(message, f"{where}/name", "invalid_key"))
+    kind = fields["handler_type"]
+    if nodes.resolve(kind) is None:
+        hint = suggestion(kind, nodes.types())
+        faults.append(Fault(f"unknown node type {kind!r:.100}{hint}", f"{where}/handler_type", "unknown_node_type"))
+    elif nodes.resolve(kind) == ACTION:
+        message = "an action names a node type, not another action"
+        faults.append(Fault(message, f"{where}/handler_type", "unknown_node_type"))
+    else:
+        faults += _config_faults(kind, fields["config"], nodes, f"{where}/config")
+    return faults
+
+
+def _config_faults(kind: str, config: Mapping[str, Any], nodes: NodeTypes, where: str) -> Iterable[Fault]:
+    """A field that is missing may come from the task."""
+    yield from nodes.config_faults(kind, config, where, whole=False)
+    yield from compile_config(config, nodes.conditions(kind, config), where)[1]
+
+
+def _missing(name: str) -> NoReturn:
+    raise ActionNotFound(f"there is no action {name!r:.100}; list them with GET /actions")
