@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from commands import secret_group
+from commands import action_group, secret_group
+from commands.options import Json
+from commands.options import json_option as _json
+from commands.options import text_option as _text
 
 if TYPE_CHECKING:
     from bootstrap.settings import Settings
@@ -26,6 +29,7 @@ app = typer.Typer(
 db = typer.Typer(help="The schema of the database.", no_args_is_help=True)
 app.add_typer(db, name="db", rich_help_panel="Processes")
 
+app.add_typer(action_group.app, name="action", rich_help_panel="Define (REST)")
 app.add_typer(secret_group.app, name="secret", rich_help_panel="Define (REST)")
 
 DEFINE, FILES, EXECUTE, PROCESSES = "Define (REST)", "Workflows as files", "Execute (gRPC)", "Processes"
@@ -33,7 +37,6 @@ DEFINE, FILES, EXECUTE, PROCESSES = "Define (REST)", "Workflows as files", "Exec
 Workflow = Annotated[str, typer.Argument(help="The id of the workflow, or its key.")]
 Execution = Annotated[int, typer.Argument(help="The id of the execution.", min=1)]
 Files = Annotated[list[Path], typer.Argument(help="YAML or JSON.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Key = Annotated[str | None, typer.Option(help="A word of your own that names it, unique.")]
 Description = Annotated[str | None, typer.Option(help="A sentence for people.")]
 RedisUrl = Annotated[str | None, typer.Option(help="redis://…: the response cache, and RQ; else REDIS_URL.")]
@@ -438,29 +441,6 @@ def _settings(**overrides: Any) -> "Settings":
     from bootstrap.settings import load_settings
 
     return load_settings(**overrides)
-
-
-def _text(option: str, value: str | None) -> str | None:
-    """`@file` is the content of the file, `@-` that of stdin."""
-    if value is None or not value.startswith("@"):
-        return value
-    try:
-        return sys.stdin.read() if value == "@-" else Path(value[1:]).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(f"{option}: {value[1:]} cannot be read ({error})") from None
-
-
-def _json(option: str, value: str | None) -> Any:
-    text = _text(option, value)
-    if text is None:
-        return None
-    from engine.documents import decode_json
-    from engine.errors import Invalid
-
-    try:
-        return decode_json(text.encode())
-    except Invalid as error:
-        raise typer.BadParameter(f"{option}: {error.message}") from None
 
 
 def main() -> None:

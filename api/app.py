@@ -6,7 +6,7 @@ from starlette.types import ASGIApp
 from api import contract, errors, pages
 from api.cache_middleware import CacheMiddleware
 from api.door import BelowApi, BothSlashes, HeadAsGet, Net
-from api.routes import approvals, definitions, executions, health, nodes, secrets, tasks, workflows
+from api.routes import actions, approvals, definitions, executions, health, nodes, secrets, tasks, workflows
 from engine.service import WorkflowService
 
 VERSION = "0.1.0"
@@ -24,6 +24,7 @@ TAGS = [
     {"name": "executions", "description": "One run of a workflow, on an unchangeable version of it."},
     {"name": "approvals", "description": "What executions wait for a person to decide."},
     {"name": "nodes", "description": "What a task can do. The same paths answer below `/api/v1`."},
+    {"name": "actions", "description": "Work that is stored under a name, for tasks to refer to."},
     {"name": "secrets", "description": "Values that tasks send and nobody is shown."},
     {"name": "health", "description": "For whoever looks after this process."},
 ]
@@ -46,7 +47,7 @@ def build_fastapi(service: WorkflowService) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
-    for room in (definitions, workflows, tasks, executions, approvals, nodes, secrets, health):
+    for room in (definitions, workflows, tasks, executions, approvals, nodes, actions, secrets, health):
         app.include_router(room.router)
     app.include_router(nodes.router, prefix="/api/v1", include_in_schema=False)
     errors.install(app)

@@ -7,7 +7,7 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api import answers, approval_answers, node_answers, secret_answers
+from api import action_answers, answers, approval_answers, node_answers, secret_answers
 from api.errors import PROBLEM_JSON, RETRY_AFTER, Problem
 from api.schemas import WorkflowBody, WorkflowChanges
 from api.shapes import DOCUMENTS
@@ -31,6 +31,7 @@ _KINDS = (
     approval_answers.ApprovalPage,
     node_answers.NodeTypeAnswer,
     node_answers.TrialAnswer,
+    action_answers.ActionAnswer,
     secret_answers.SecretAnswer,
     secret_answers.RotationAnswer,
 )

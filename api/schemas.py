@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from engine import limits
+from engine.actions import NewAction
 from engine.model import DEFAULT_NAMESPACE, Compensation, Resources, RetryPolicy
 from engine.ports import NewTask, NewWorkflow
 
@@ -401,3 +402,63 @@ class SecretBody(Strict):
     ] = []
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"value": "s3cr3t"}]})
+
+
+HandlerType = Annotated[
+    str,
+    Field(min_length=1, max_length=limits.NAME, description="The node type that does it.", examples=["http_request"]),
+]
+ActionConfig = Annotated[
+    dict[str, Any],
+    Field(
+        description="Its config, or a part; a task that names the action adds the rest, and its own goes first.",
+        examples=[{"url": "https://api.example.com/issues"}],
+    ),
+]
+
+
+class ActionBody(Strict):
+    """An action to be created."""
+
+    name: Annotated[
+        str,
+        Field(
+            max_length=limits.NAME,
+            pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$",
+            description="What tasks call it.",
+            examples=["fetch-github-issues"],
+        ),
+    ]
+    handler_type: HandlerType
+    config: ActionConfig = {}
+    description: Description | None = None
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "fetch-github-issues",
+                    "handler_type": "http_request",
+                    "config": {"url": "https://api.example.com/issues"},
+                }
+            ]
+        }
+    )
+
+    def new(self) -> NewAction:
+        return NewAction(self.name, self.handler_type, self.config, self.description)
+
+
+class ActionChanges(Strict):
+    """The fields to change; the others stay. `config` is replaced as a whole."""
+
+    handler_type: HandlerType = _given()
+    config: ActionConfig = _given()
+    description: Description | None = _given()
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"config": {"url": "https://api.example.com/v2/issues"}}]}
+    )
+
+    def changes(self) -> dict[str, Any]:
+        return self.model_dump(exclude_unset=True)

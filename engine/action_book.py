@@ -9,10 +9,12 @@ from engine import limits
 from engine.actions import ACTION, NAME, Action, Actions, ActionStore, NewAction
 from engine.documents import check_payload
 from engine.errors import ActionNotFound, Fault, Invalid
-from engine.graph import NodeTypes, suggestion
+from engine.expressions.templates import compile_template
+from engine.graph import NodeTypes, secret_faults, suggestion
 from engine.model import DEFAULT_NAMESPACE, Graph, Task
 from engine.ports import Definition
 from engine.rendering import compile_config
+
 
 def named_in(graph: Graph) -> tuple[str, ...]:
     """The names that tasks refer to, sorted."""
@@ -118,7 +120,9 @@ def action_faults(fields: Mapping[str, Any], nodes: NodeTypes, where: str = "") 
     """What is wrong with the fields of a `NewAction`, whatever a task adds to its config."""
     faults: list[Fault] = []
     if not NAME.fullmatch(fields["name"]):
-        message = "an action's name has up to 200 letters, digits, '_', '-' and '.', and begins with none of the last two"
+        message = (
+            "an action's name has up to 200 letters, digits, '_', '-' and '.', and begins with none of the last two"
+        )
         faults.append(Fault(message, f"{where}/name", "invalid_key"))
     kind = fields["handler_type"]
     if nodes.resolve(kind) is None:
@@ -135,7 +139,10 @@ def action_faults(fields: Mapping[str, Any], nodes: NodeTypes, where: str = "") 
 def _config_faults(kind: str, config: Mapping[str, Any], nodes: NodeTypes, where: str) -> Iterable[Fault]:
     """A field that is missing may come from the task."""
     yield from nodes.config_faults(kind, config, where, whole=False)
-    yield from compile_config(config, nodes.conditions(kind, config), where)[1]
+    template, faults = compile_config(config, nodes.conditions(kind, config), where)
+    yield from faults
+    if template.secrets:
+        yield from secret_faults(compile_template(dict(nodes.public(kind, config)), where)[0])
 
 
 def _missing(name: str) -> NoReturn:

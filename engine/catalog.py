@@ -39,11 +39,19 @@ class _Entry:
         self.shape = ConfigShape(handler.type, handler.shape, self.spellings, getattr(handler, "same", None))
 
     def run(self, call: TaskCall, context: NodeContext) -> Outcome | Awaitable[Outcome]:
+        return self.handler.run(call, self._config(call), context)
+
+    def rehearse(self, call: TaskCall) -> Outcome | None:
+        config = self._config(call)
+        rehearse = getattr(self.handler, "rehearse", None)
+        outcome: Outcome | None = None if rehearse is None else rehearse(call, config)
+        return outcome
+
+    def _config(self, call: TaskCall) -> msgspec.Struct:
         try:
-            config = msgspec.convert(call.config, self.handler.shape)
+            return msgspec.convert(call.config, self.handler.shape)
         except msgspec.ValidationError as error:
             raise TaskError(f"config: {error}", type="invalid_config", retryable=False) from None
-        return self.handler.run(call, config, context)
 
 
 class Catalog:
@@ -148,6 +156,19 @@ class Catalog:
         if call.secrets:
             return opened(call, context.beating(beat), entry.run, blocking=entry.handler.blocking)
         return entry.run(call, context.beating(beat))
+
+    def rehearse(self, call: TaskCall) -> Outcome | None:
+        """What it comes to, without any effect; None: that is seen only when it is really done.
+
+        Raises `TaskError` when the rendered config does not fit.
+        """
+        entry = self._find(call.type)
+        return None if entry is None else entry.rehearse(call)
+
+    def has_effects(self, type: str) -> bool:  # noqa: A002
+        """Whether it does more than its outcome says."""
+        entry = self._find(type)
+        return entry is not None and not hasattr(entry.handler, "rehearse")
 
     def _find(self, type: str) -> _Entry | None:  # noqa: A002
         return self._entries.get(type) or self._entries.get(self.resolve(type) or "")

@@ -221,9 +221,7 @@ class Drafts:
         _check_rows(draft)
         self._authoring.define(draft, actions)
 
-    def _check_edit(
-        self, task_id: int | None, changes: Mapping[str, Any], actions: Actions, draft: Workflow
-    ) -> None:
+    def _check_edit(self, task_id: int | None, changes: Mapping[str, Any], actions: Actions, draft: Workflow) -> None:
         """As `_checked`; faults of the edited task (None: the newest) point into the body that was sent."""
         _check_rows(draft)
         edited = task_id or max(task.id for task in draft.tasks)

@@ -345,7 +345,7 @@ def _check_templates(
         mine: dict[str, Place] = {}
         config, wrong = compile_config(task.config, nodes.conditions(task.type, task.config), field, names)
         if config.secrets:
-            faults += _check_secrets(compile_template(dict(nodes.public(task.type, task.config)), field, names)[0])
+            faults += secret_faults(compile_template(dict(nodes.public(task.type, task.config)), field, names)[0])
         for template, bad in (
             (config, wrong),
             compile_condition(task.when, f"{where}/when"),
@@ -361,7 +361,7 @@ def _check_templates(
     return references, faults
 
 
-def _check_secrets(public: Template) -> list[Fault]:
+def secret_faults(public: Template) -> list[Fault]:
     """`public` is what stands in fields that are no place for a secret."""
     return [
         Fault(

@@ -38,6 +38,7 @@ class Delay:
     @staticmethod
     def same(config: dict[str, Any]) -> dict[str, Any]:
         """Milliseconds as seconds, a moment in UTC; what a template will give is not known yet."""
+        config = {name: value for name, value in config.items() if value is not None}
         match config:
             case {"ms": bool()}:
                 return config

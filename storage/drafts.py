@@ -1,7 +1,7 @@
 """Drafts and versions on one SQLAlchemy connection, inside a transaction that the caller begins and ends."""
 
 from bisect import bisect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec

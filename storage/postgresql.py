@@ -204,7 +204,9 @@ class PostgreSQLStore:
         return await self._draft(lambda drafts: drafts.actions.delete(namespace, name))
 
     async def list_actions(self, namespace: str, skip: int, limit: int) -> tuple[list[Action], int]:
-        return await self._draft(lambda drafts: drafts.actions.page(namespace, skip, limit), isolation="REPEATABLE READ")
+        return await self._draft(
+            lambda drafts: drafts.actions.page(namespace, skip, limit), isolation="REPEATABLE READ"
+        )
 
     async def get_actions(self, namespace: str, names: Collection[str]) -> dict[str, Action]:
         return await self._draft(lambda drafts: drafts.actions.get(namespace, names), isolation="AUTOCOMMIT")

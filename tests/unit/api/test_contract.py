@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from api import contract, errors
 from api.app import VERSION
-from api.routes import approvals, definitions, executions, health, nodes, secrets, tasks, workflows
+from api.routes import actions, approvals, definitions, executions, health, nodes, secrets, tasks, workflows
 from tests.rest import Rest
 
 DOCUMENTED = {
@@ -39,6 +39,8 @@ DOCUMENTED = {
     "/nodes": {"get"},
     "/nodes/{type}": {"get"},
     "/nodes/{type}/test": {"post"},
+    "/actions": {"get", "post"},
+    "/actions/{name}": {"get", "put", "delete"},
     "/secrets": {"get"},
     "/secrets/{name}": {"get", "put", "delete"},
     "/secrets/actions/rotate": {"post"},
@@ -50,7 +52,7 @@ DOCUMENTED = {
 @pytest.fixture(scope="module")
 def app() -> FastAPI:
     app = FastAPI(title="t", version=VERSION)
-    for room in (definitions, workflows, tasks, executions, approvals, nodes, secrets, health):
+    for room in (definitions, workflows, tasks, executions, approvals, nodes, actions, secrets, health):
         app.include_router(room.router)
     errors.install(app)
     contract.install(app)
@@ -78,7 +80,7 @@ def test_every_operation_says_what_it_does_and_how_it_refuses(document: Any) -> 
                     assert list(answer["content"]) == ["application/problem+json"]
                 if status in ("429", "503") and operation["operationId"] != "health":
                     assert "Retry-After" in answer["headers"]
-    assert len(names) == 39
+    assert len(names) == 44
 
 
 def test_every_reference_and_link_leads_somewhere(document: Any) -> None:

@@ -19,7 +19,7 @@ from tests.chaos.planner_graphs import random_graph
 class Nodes:
     """Two types and two executors; a config must not hold `bad`."""
 
-    def config_faults(self, type: str, config: Mapping[str, Any], where: str, *, whole: bool = True) -> list[Fault]:  # noqa: A002, E501
+    def config_faults(self, type: str, config: Mapping[str, Any], where: str, *, whole: bool = True) -> list[Fault]:  # noqa: A002
         return [Fault("no bad", f"{where}/bad", "invalid_config")] if "bad" in config else []
 
     def types(self) -> Iterable[str]:
