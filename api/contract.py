@@ -7,9 +7,9 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api import action_answers, answers, approval_answers, node_answers, secret_answers
+from api import action_answers, answers, approval_answers, dry_run_answers, node_answers, secret_answers
 from api.errors import PROBLEM_JSON, RETRY_AFTER, Problem
-from api.schemas import WorkflowBody, WorkflowChanges
+from api.schemas import DryRunBody, WorkflowBody, WorkflowChanges
 from api.shapes import DOCUMENTS
 from engine.service import Health
 
@@ -32,6 +32,7 @@ _KINDS = (
     node_answers.NodeTypeAnswer,
     node_answers.TrialAnswer,
     action_answers.ActionAnswer,
+    dry_run_answers.DryRunAnswer,
     secret_answers.SecretAnswer,
     secret_answers.RotationAnswer,
 )
@@ -137,7 +138,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
         tags=app.openapi_tags,
     )
-    for body in (WorkflowBody, WorkflowChanges):
+    for body in (WorkflowBody, WorkflowChanges, DryRunBody):
         schema = body.model_json_schema(ref_template=_REF.replace("{name}", "{model}"))
         _components(document).update(schema.pop("$defs", {}))
         _components(document)[body.__name__] = schema

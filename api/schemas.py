@@ -340,6 +340,42 @@ class DataBody(Strict):
     model_config = ConfigDict(json_schema_extra={"examples": [{"data": {"invoice_id": "inv_12345"}}]})
 
 
+class DryRunBody(Strict):
+    """What is to be walked through, and with what."""
+
+    definition: Annotated[
+        dict[str, Any] | str | None,
+        Field(description="A definition in any dialect: an object, or a text in YAML or JSON."),
+    ] = None
+    workflow: Annotated[
+        int | Annotated[str, Field(max_length=limits.NAME)] | None,
+        Field(description="In place of it, a stored workflow: its id or key."),
+    ] = None
+    input: Annotated[Any, Field(description="What templates see as {{input...}}.")] = None
+    mocks: Annotated[
+        dict[str, Any],
+        Field(
+            description="What tasks come to, by key: `output` and `label`, or `error`; or a list, one per attempt.",
+            examples=[{"fetch": {"output": {"status": 200}}}],
+        ),
+    ] = {}
+    now: Annotated[
+        str | None,
+        Field(description="When it begins; else now.", json_schema_extra={"format": "date-time"}),
+    ] = None
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "definition": {"start_at": "wait", "steps": {"wait": {"type": "delay", "duration_seconds": 60}}},
+                    "input": {"order": 7},
+                }
+            ]
+        }
+    )
+
+
 class RollbackBody(Strict):
     """Which version a workflow goes back to."""
 

@@ -28,6 +28,7 @@ from engine.caretakers.sharing import sharing
 from engine.caretakers.sweep import sweep
 from engine.catalog import Catalog
 from engine.drafts import Drafts
+from engine.dry_run import DryRuns
 from engine.errors import ConfigurationError
 from engine.keeper import Keeper
 from engine.library import Library
@@ -77,6 +78,7 @@ async def open_service(settings: Settings, *, engine: bool) -> AsyncIterator[Wor
             trials=Trials(nodes, host, keeper),
             secrets=keeper,
             actions=ActionBook(store, nodes, drafts.forget),
+            dry_runs=DryRuns(drafts, nodes),
         )
         store.listen(partial(_wake, worker, inbox, pools, progress))
         duties: dict[str, Duty] = {"lag": lag.round}

@@ -115,6 +115,11 @@ class Authoring:
         digest = None if compiled is None else compiled.digest
         return Report(read.dialect, read.head, digest, _in_order(faults), _in_order(warnings))
 
+    def compile_read(self, read: Read, actions: Actions) -> Compiled:
+        """What a document without faults means; nothing of it is kept."""
+        assert read.definition is not None
+        return compile_definition(stored(resolved(read.definition, actions, self._nodes), self._nodes))
+
     def inspect(self, source: Source, actions: Actions | None = None) -> Report:
         """Both in one."""
         return self.report(source, self.read(source), actions)

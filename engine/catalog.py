@@ -39,15 +39,15 @@ class _Entry:
         self.shape = ConfigShape(handler.type, handler.shape, self.spellings, getattr(handler, "same", None))
 
     def run(self, call: TaskCall, context: NodeContext) -> Outcome | Awaitable[Outcome]:
-        return self.handler.run(call, self._config(call), context)
+        return self.handler.run(call, self.config(call), context)
 
     def rehearse(self, call: TaskCall) -> Outcome | None:
-        config = self._config(call)
+        config = self.config(call)
         rehearse = getattr(self.handler, "rehearse", None)
         outcome: Outcome | None = None if rehearse is None else rehearse(call, config)
         return outcome
 
-    def _config(self, call: TaskCall) -> msgspec.Struct:
+    def config(self, call: TaskCall) -> msgspec.Struct:
         try:
             return msgspec.convert(call.config, self.handler.shape)
         except msgspec.ValidationError as error:
@@ -164,6 +164,12 @@ class Catalog:
         """
         entry = self._find(call.type)
         return None if entry is None else entry.rehearse(call)
+
+    def check(self, call: TaskCall) -> None:
+        """Raises `TaskError` when the rendered config does not fit."""
+        entry = self._find(call.type)
+        if entry is not None:
+            entry.config(call)
 
     def has_effects(self, type: str) -> bool:  # noqa: A002
         """Whether it does more than its outcome says."""

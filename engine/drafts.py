@@ -27,6 +27,7 @@ from engine.authoring import (
 from engine.cache_port import ResponseCache
 from engine.documents import pointer
 from engine.errors import (
+    Fault,
     Invalid,
     InvalidDocument,
     InvalidWorkflow,
@@ -37,7 +38,7 @@ from engine.errors import (
 from engine.graph import BRANCH, CONDITIONAL, TASK_KEY
 from engine.library import Entry, Library
 from engine.model import DEFAULT_NAMESPACE, DraftTask, Workflow
-from engine.ports import NewTask, NewWorkflow, Store, TaskEdit, VersionRow
+from engine.ports import Compiled, NewTask, NewWorkflow, Store, TaskEdit, VersionRow
 from engine.sources import Source
 
 UNNAMED = "Untitled workflow"
@@ -150,16 +151,23 @@ class Drafts:
         return after, "unchanged" if after.revision == before.revision else "updated"
 
     async def _readable(self, source: Source) -> Report:
-        report = await self.inspect(source)
-        if report.faults:
-            kind = InvalidDocument if report.dialect is None else InvalidWorkflow
-            raise kind(summary(report.faults), faults=report.faults)
-        return report
+        return _sound(await self.inspect(source))
 
     async def written(self, ref: Ref, form: Form) -> Written:
         """The draft in one of its forms. Raises `WrittenOtherwise` for the source of what has none."""
         draft = await self.get(ref)
         return await asyncio.to_thread(self._authoring.written_as, draft, form)
+
+    async def compiled(self, what: Ref | Source) -> tuple[Compiled, tuple[Fault, ...]]:
+        """What a document, or a draft, means now, and its warnings; nothing is kept. Raises `InvalidWorkflow`."""
+        if not isinstance(what, Source):
+            draft = await self.get(what)
+            actions = await self._actions(await asyncio.to_thread(self._authoring.actions_of, draft))
+            return await asyncio.to_thread(self._authoring.compile, draft, lambda names: actions), ()
+        read = await asyncio.to_thread(self._authoring.read, what)
+        actions = await self._actions(read.actions)
+        report = _sound(await asyncio.to_thread(self._authoring.report, what, read, actions))
+        return await asyncio.to_thread(self._authoring.compile_read, read, actions), report.warnings
 
     async def _actions(self, names: Collection[str]) -> Actions:
         return await self._store.get_actions(DEFAULT_NAMESPACE, names) if names else {}
@@ -306,6 +314,14 @@ class Drafts:
             self.forget()
             if self._cache is not None:
                 await self._cache.settle(tags)
+
+
+def _sound(report: Report) -> Report:
+    """Raises all faults of it, if there are any."""
+    if report.faults:
+        kind = InvalidDocument if report.dialect is None else InvalidWorkflow
+        raise kind(summary(report.faults), faults=report.faults)
+    return report
 
 
 def _tags(*refs: Ref | None) -> list[str]:

@@ -30,7 +30,7 @@ class ConfigTemplate:
         """The config for a `Scope`. Raises `TaskError` (not retryable)."""
         config: dict[str, Any] = self._rest.render(scope)
         for (*steps, last), condition in self._conditions:
-            _at(config, steps)[last] = condition.render(scope)
+            at(config, steps)[last] = condition.render(scope)
         return config
 
 
@@ -46,7 +46,7 @@ def compile_config(
     faults: list[Fault] = []
     for place in conditions:
         steps = steps_of(config, place)
-        template, wrong = compile_condition(_at(config, steps), where + pointer(*steps), names)
+        template, wrong = compile_condition(at(config, steps), where + pointer(*steps), names)
         rest = replaced(rest, steps, None)
         compiled.append((steps, template))
         faults += wrong
@@ -59,11 +59,12 @@ def steps_of(config: Any, place: str) -> Steps:
     steps: list[str | int] = []
     for text in place.split("/")[1:]:
         step = text.replace("~1", "/").replace("~0", "~")
-        steps.append(int(step) if isinstance(_at(config, steps), list) else step)
+        steps.append(int(step) if isinstance(at(config, steps), list) else step)
     return tuple(steps)
 
 
-def _at(value: Any, steps: Iterable[str | int]) -> Any:
+def at(value: Any, steps: Iterable[str | int]) -> Any:
+    """What stands there."""
     for step in steps:
         value = value[step]
     return value

@@ -16,6 +16,7 @@ from engine.cache_port import ResponseCache
 from engine.caretakers.lag import LATE, LoopLag
 from engine.documents import check_payload, digest
 from engine.drafts import Drafts, Ref
+from engine.dry_run import DryRuns
 from engine.errors import AlreadyEnded, ExecutionNotFound, IdempotencyMismatch, Invalid, LeaseLost, MillraceError
 from engine.events import ExecutionStarted, StoredEvent, encode
 from engine.failpoints import hit
@@ -85,9 +86,11 @@ class WorkflowService:
         trials: Trials,
         secrets: Keeper,
         actions: ActionBook,
+        dry_runs: DryRuns,
     ) -> None:
         self.cache = cache
         self.actions = actions
+        self.dry_runs = dry_runs
         self.secrets = secrets
         self.trials = trials
         self.approvals = Approvals(store, views, self._told)

@@ -20,6 +20,7 @@ DOCUMENTED = {
     "/workflows/{ref}/execute": {"post"},
     "/workflows/{ref}/run": {"post"},
     "/workflows/validate": {"post"},
+    "/workflows/dry-run": {"post"},
     "/workflows/{ref}/versions": {"get"},
     "/workflows/{ref}/versions/{version}": {"get"},
     "/workflows/{ref}/rollback": {"post"},
@@ -80,7 +81,7 @@ def test_every_operation_says_what_it_does_and_how_it_refuses(document: Any) -> 
                     assert list(answer["content"]) == ["application/problem+json"]
                 if status in ("429", "503") and operation["operationId"] != "health":
                     assert "Retry-After" in answer["headers"]
-    assert len(names) == 44
+    assert len(names) == 45
 
 
 def test_every_reference_and_link_leads_somewhere(document: Any) -> None:
