@@ -36,6 +36,7 @@ DEFINE, FILES, EXECUTE, PROCESSES = "Define (REST)", "Workflows as files", "Exec
 
 Workflow = Annotated[str, typer.Argument(help="The id of the workflow, or its key.")]
 Execution = Annotated[int, typer.Argument(help="The id of the execution.", min=1)]
+File = Annotated[Path, typer.Argument(help="A workflow in YAML or JSON.")]
 Files = Annotated[list[Path], typer.Argument(help="YAML or JSON.")]
 Key = Annotated[str | None, typer.Option(help="A word of your own that names it, unique.")]
 Description = Annotated[str | None, typer.Option(help="A sentence for people.")]
@@ -158,6 +159,31 @@ def validate(files: Files, as_json: Json = False) -> None:
     from commands import definitions
 
     raise typer.Exit(definitions.validate(files, as_json))
+
+
+@app.command("dry-run", rich_help_panel=FILES)
+def dry_run(
+    file: File,
+    input_: Annotated[str | None, typer.Option("--input", metavar="JSON|@FILE", help="@- reads stdin.")] = None,
+    mocks: Annotated[str | None, typer.Option(metavar="JSON|@FILE", help="What tasks come to, by key.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Walk through a workflow file without doing anything, and without a server; exit code 1 if it would fail."""
+    from commands import rehearsals
+
+    raise typer.Exit(rehearsals.dry_run(file, _json("--input", input_), _json("--mocks", mocks), as_json))
+
+
+@app.command("test", rich_help_panel=FILES)
+def run_cases(
+    file: File,
+    cases: Annotated[Path, typer.Argument(help="Inputs, mocks, and what is expected: YAML or JSON.")],
+    as_json: Json = False,
+) -> None:
+    """Test a workflow file by dry runs, without a server; exit code 1 if a case fails."""
+    from commands import rehearsals
+
+    raise typer.Exit(rehearsals.test(file, cases, as_json))
 
 
 @app.command(rich_help_panel=FILES)

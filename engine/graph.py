@@ -305,9 +305,8 @@ def _check_task(task: Task, definition: Definition, nodes: NodeTypes) -> list[Fa
         faults.append(Fault("a timeout is in seconds, above 0 and at most a year", f"{where}/timeout", "out_of_range"))
     faults.extend(_check_liveness(task, where))
     if task.on_error not in ("fail", "continue") and task.on_error not in definition.pointers:
-        message = (
-            f"`on_error` is fail, continue, or the key of a task; there is no task {task.on_error!r:.100}, add it first"
-        )
+        hint = suggestion(task.on_error, ("fail", "continue", *definition.pointers))
+        message = f"`on_error` is fail, continue, or the key of a task; there is no task {task.on_error!r:.100}{hint}"
         faults.append(Fault(message, f"{where}/on_error", "unknown_task"))
     return faults
 
