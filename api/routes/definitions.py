@@ -126,10 +126,11 @@ async def _what(body: DryRunBody) -> int | str | Source:
 
 
 def _inside(fault: Fault, body: DryRunBody, source: Source) -> Fault:
-    """A fault of the definition, in the body; one in a text keeps its line there."""
+    """A fault of the definition, in the body; one in a text keeps its line there. JSON would have to be read again."""
     if isinstance(body.definition, str):
         return msgspec.structs.replace(fault, pointer="/definition")
-    return source.placed(Fault(fault.message, f"/definition{fault.pointer}", fault.code))
+    inside = Fault(fault.message, f"/definition{fault.pointer}", fault.code)
+    return inside if source.is_json else source.placed(inside)
 
 
 @router.get(

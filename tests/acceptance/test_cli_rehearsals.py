@@ -1,11 +1,13 @@
 """`dry-run` and `test` on the command line, without a server."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deploy.processes import ROOT
 from tests.acceptance.serving import call_cli, run_cli
 
 WORKFLOW = """\
@@ -217,3 +219,15 @@ def test_a_dry_run_that_fails_and_one_that_cannot_be(workflow: Path) -> None:
     assert (failed.code, "failed: template" in failed.out) == (1, True)
     assert "there is no task 'fetsh'" in call_cli("dry-run", str(workflow), "--mocks", '{"fetsh": {}}').err
     assert call_cli("dry-run", str(workflow), "--input", "{").code == 2
+
+
+def test_the_example_of_the_docs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`docs/testing-workflows.md`, as it is written."""
+    page = (ROOT / "docs" / "testing-workflows.md").read_text()
+    for name, text in re.findall(r"<!-- file: (\S+) -->\n```yaml\n(.*?)```", page, re.DOTALL):
+        (tmp_path / name).write_text(text)
+    (shown,) = re.findall(r"<!-- run -->\n```\n(.*?)```", page, re.DOTALL)
+    command, _, said = shown.partition("\n")
+    monkeypatch.chdir(tmp_path)
+    done = call_cli(*command.removeprefix("$ python cli.py ").split())
+    assert (done.code, done.out) == (0, said)

@@ -5,6 +5,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -59,10 +60,10 @@ class Door:
     def post(self, path: str, body: Any, kind: str = "application/json") -> Answer:
         connection = http.client.HTTPConnection(self._address, timeout=PATIENCE)
         data = body if isinstance(body, bytes) else encoded(body)
-        connection.request("POST", path, data, {"Content-Type": kind})
-        response = connection.getresponse()
-        content = response.read()
-        connection.close()
+        with closing(connection):
+            connection.request("POST", path, data, {"Content-Type": kind})
+            response = connection.getresponse()
+            content = response.read()
         assert response.status < 500, (response.status, content[:500])
         return Answer(response.status, json.loads(content) if content else None)
 
