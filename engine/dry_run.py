@@ -25,11 +25,11 @@ from engine.model import DEFAULT_NAMESPACE, Completed, Failed, Failure, Graph, P
 from engine.ports import Compiled, NewExecution
 from engine.rendering import ConfigTemplate, at, replaced, steps_of
 from engine.runner import Run
-from engine.runner import Step as Commit
 from engine.secrets import shown
 from engine.slots import Slots
 from engine.sources import Source
 from engine.states import ExecutionStatus, TaskStatus, is_terminal
+from engine.steps import Step as Commit
 
 SECONDS = 10.0
 """What one walk may take, in real time."""

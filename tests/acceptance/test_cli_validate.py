@@ -69,7 +69,7 @@ FAULTS = {
     },
 }
 """By dialect: what stands in the line of each fault, and what is said of it."""
-DOCUMENTS = {"steps": STEPS, "graph": GRAPH, "tasks": TASKS}
+DOCUMENTS: dict[str, dict[str, Any]] = {"steps": STEPS, "graph": GRAPH, "tasks": TASKS}
 
 
 def line_of(text: str, word: str) -> int:
@@ -91,7 +91,7 @@ def check(done: Done, file: Path, text: str, faults: dict[str, str]) -> None:
 @pytest.mark.parametrize("suffix", ["json", "yaml"])
 @pytest.mark.parametrize("dialect", DOCUMENTS)
 def test_all_six_are_named_with_their_lines(tmp_path: Path, dialect: str, suffix: str) -> None:
-    document: dict[str, Any] = DOCUMENTS[dialect]
+    document = DOCUMENTS[dialect]
     text = json.dumps(document, indent=2) if suffix == "json" else encode_yaml(document).decode()
     file = tmp_path / f"{dialect}.{suffix}"
     file.write_text(text)

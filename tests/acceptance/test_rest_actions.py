@@ -133,7 +133,7 @@ async def test_an_unknown_action_is_a_warning(rest: Rest) -> None:
 
 async def test_what_is_wrong_once_it_is_merged_is_told_with_the_action(rest: Rest) -> None:
     await rest.post("/actions", {"name": "call", "handler_type": "http_request", "config": {"method": "GET"}})
-    document = {"key": "c", "start_at": "a", "steps": {"a": {"action": "call", "bdoy": 1}}}
+    document: dict[str, Any] = {"key": "c", "start_at": "a", "steps": {"a": {"action": "call", "bdoy": 1}}}
     refused = await rest.post("/workflows", document)
     assert (refused.status, refused.code) == (422, "invalid_workflow")
     assert {error["code"] for error in refused.json()["errors"]} == {"required", "unknown_field"}
