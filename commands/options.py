@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+Workflow = Annotated[str, typer.Argument(help="The id of the workflow, or its key.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

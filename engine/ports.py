@@ -219,10 +219,7 @@ class NewTask(Record, frozen=True):
 
 
 class Compiled(Record, frozen=True):
-    """What a draft compiles to; the bytes are canonical JSON, the digest is that of `graph` alone.
-
-    `actions` are the names of actions that the draft refers to, be they there or not: see `ActionStore`.
-    """
+    """What a draft compiles to, as canonical JSON; the digest is that of `graph`. `actions` are those it refers to."""
 
     digest: str
     graph: bytes

@@ -308,6 +308,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("workflow_id", "number", name=op.f("uq_workflow_version_workflow_id_number")),
         sqlite_autoincrement=True,
     )
+    _create_what_is_kept_by_name()
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute(FENCE)
+        op.execute(EXPECT)
+
+
+def _create_what_is_kept_by_name() -> None:
     op.create_table(
         "secret",
         sa.Column("namespace", sa.Text(), nullable=False),
@@ -332,9 +339,6 @@ def upgrade() -> None:
         sa.Column("updated_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("namespace", "name", name=op.f("pk_action")),
     )
-    if op.get_bind().dialect.name == "postgresql":
-        op.execute(FENCE)
-        op.execute(EXPECT)
 
 
 def downgrade() -> None:
