@@ -163,7 +163,7 @@ def _outcome(step: Step) -> Any:
         again = f", again in {duration(step.waits)}" if step.waits is not None else ""
         return f"{step.error.type}: {step.error.message}{again}"
     if step.reason is not None:
-        return step.reason
+        return step.reason if step.waits is None else f"{step.reason}, for up to {duration(step.waits)}"
     if step.source == "open":
         return None
     waited = f"after {duration(step.waits)}: " if step.waits is not None else ""

@@ -21,7 +21,18 @@ from engine.errors import Fault, Invalid, TaskError, TooLarge
 from engine.expressions.templates import Template, compile_condition, compile_template
 from engine.graph import ERROR_LABEL, CompiledGraph, Vertex
 from engine.mocks import Mocks, read_mocks
-from engine.model import DEFAULT_NAMESPACE, Completed, Failed, Failure, Graph, Presentation, Result, TaskCall
+from engine.model import (
+    DEFAULT_NAMESPACE,
+    AwaitSignal,
+    Completed,
+    Failed,
+    Failure,
+    Graph,
+    Outcome,
+    Presentation,
+    Result,
+    TaskCall,
+)
 from engine.ports import Compiled, NewExecution
 from engine.rendering import ConfigTemplate, at, replaced, steps_of
 from engine.runner import Run
@@ -103,6 +114,7 @@ class _Walk:
         self._steps: list[Step] = []
         self._last: dict[str, Step] = {}
         self._answers: dict[str, Literal["mock", "evaluated", "open"]] = {}
+        self._waits: dict[str, AwaitSignal] = {}
         self._undecided: dict[str, None] = {}
         self._warnings: list[Fault] = []
         self.unknown: dict[str, None] = {}
@@ -139,7 +151,7 @@ class _Walk:
     # --- what a task comes to ---
 
     def _answer(self, call: TaskCall) -> Result:
-        """The one place that decides it. A new kind of outcome needs nothing here: its task is mocked or left open."""
+        """The one place that decides it. A new kind of outcome: its task is mocked, or left open as in `_heard`."""
         is_open = bool(self.open.get(call.task))
         result: Result | None = None
         source: Literal["mock", "evaluated", "open"] = "evaluated"
@@ -150,7 +162,7 @@ class _Walk:
             if mocks:
                 source, result = "mock", mocks[min(call.attempt, len(mocks)) - 1].result
             elif not is_open:
-                result = self._nodes.rehearse(call)
+                result = self._heard(call, self._nodes.rehearse(call))
         except TaskError as error:
             result = Failed(Failure(error.type, error.message, call.task), error.retryable)
         if result is None:
@@ -160,6 +172,13 @@ class _Walk:
             self.unknown.pop(call.task, None)
         self._answers[call.task] = source
         return result
+
+    def _heard(self, call: TaskCall, outcome: Outcome | None) -> Result | None:
+        """What it comes to by itself; None: only the world could say."""
+        if not isinstance(outcome, AwaitSignal):
+            return outcome
+        self._waits[call.task] = outcome
+        return None
 
     def _leave_open(self, key: str) -> None:
         self.unknown[key] = None
@@ -189,6 +208,8 @@ class _Walk:
             case ev.TaskCompleted(task=key, output=output, label=label):
                 step = self._ended(key, TaskStatus.COMPLETED)
                 step.output, step.label = self._shown(output), label
+                if step.source == "open" and (wait := self._waits.pop(key, None)) is not None:
+                    step.waits, step.reason = wait.timeout, wait.ask.reason if wait.ask else "waits for a signal"
             case ev.TaskFailed(task=key, error=error, retry_in=retry_in):
                 status = TaskStatus.FAILED if retry_in is None else TaskStatus.RETRYING
                 step = self._ended(key, status)

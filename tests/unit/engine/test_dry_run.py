@@ -274,3 +274,16 @@ def test_a_field_that_nobody_reads_gets_a_suggestion() -> None:
         "there is no task 'fetsh', did you mean 'fetch'?",
         "there is no field 'ouput', did you mean 'output'?",
     ]
+
+
+def test_what_waits_for_people_says_for_whom_and_how_long_and_is_left_open() -> None:
+    document = chain(
+        {"id": "ask", "type": "approval", "config": {"approvers": ["ana"], "timeout": 3600}},
+        {"id": "b", "type": "set"},
+    )
+    step = walk(document).steps[0]
+    assert (step.source, step.calls, step.waits) == ("open", False, 3600.0)
+    assert step.reason is not None
+    assert "ana" in step.reason
+    decided = walk(document, ask={"label": "approved", "output": {"decision": "approved", "by": "ana"}})
+    assert (decided.status, decided.steps[0].label, decided.unknown) == ("completed", "approved", ())
