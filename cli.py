@@ -30,6 +30,7 @@ db = typer.Typer(help="The schema of the database.", no_args_is_help=True)
 app.add_typer(db, name="db", rich_help_panel="Processes")
 
 app.add_typer(action_group.app, name="action", rich_help_panel="Define (REST)")
+app.add_typer(action_group.app, name="actions", hidden=True)
 app.add_typer(file_group.app)
 app.add_typer(secret_group.app, name="secret", rich_help_panel="Define (REST)")
 

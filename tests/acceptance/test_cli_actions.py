@@ -15,6 +15,7 @@ def test_the_life_of_an_action(served: Served) -> None:
     shown = served.cli("action", "get", "cli-greet").out
     assert shown.splitlines() == ["action cli-greet: set", "Says hello", "FIELD  VALUE", "a      1"]
     assert "cli-greet" in served.cli("action", "list").out
+    assert served.cli("actions", "list").out == served.cli("action", "list").out
     assert [one["name"] for one in json.loads(served.cli("action", "list", "--json").out)] == ["cli-greet"]
     assert served.cli("action", "set", "cli-greet", "--type", "sett").err.startswith("error: unknown node type 'sett'")
     assert served.cli("action", "delete", "cli-greet").out == "action cli-greet deleted\n"
