@@ -1,6 +1,6 @@
 """What a task that refers to an action means, and the actions as use cases."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from msgspec import structs
@@ -11,20 +11,38 @@ from engine.documents import check_payload
 from engine.errors import ActionNotFound, Fault, Invalid
 from engine.expressions.templates import compile_template
 from engine.graph import NodeTypes, secret_faults, suggestion
-from engine.model import DEFAULT_NAMESPACE, Graph, Task
+from engine.model import DEFAULT_NAMESPACE, Graph
 from engine.ports import Definition
 from engine.rendering import compile_config
+
+REPEATS = frozenset({"map", "for_each", "loop"})
+"""Types that run the task in their `task`, many times: it may refer to an action like any other."""
+BODY = "task"
+REFERRING = REPEATS | {ACTION}
+"""Types whose tasks may refer to an action."""
 
 
 def named_in(graph: Graph) -> tuple[str, ...]:
     """The names that tasks refer to, sorted."""
-    return tuple(sorted({name for task in graph.tasks if (name := name_in(task)) is not None}))
+    return tuple(sorted({name for task in graph.tasks for name in names_in(task.type, task.config)}))
 
 
-def name_in(task: Task) -> str | None:
-    """The action that a task refers to."""
-    name = task.config.get("action") if task.type == ACTION else None
-    return name if isinstance(name, str) else None
+def names_in(kind: str | None, config: Mapping[str, Any]) -> Iterator[str]:
+    """The actions that a task of this type refers to."""
+    name = config.get("action") if kind == ACTION else None
+    if isinstance(name, str):
+        yield name
+    if (body := _body(kind, config)) is not None:
+        yield from names_in(*body)
+
+
+def _body(kind: str | None, config: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    """Type and config of what it runs many times."""
+    body = config.get(BODY) if kind in REPEATS else None
+    if not isinstance(body, dict) or not isinstance(body.get("type"), str):
+        return None
+    inner = body.get("config", {})
+    return (body["type"], inner) if isinstance(inner, dict) else None
 
 
 def merged(config: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,17 +56,27 @@ def merged(config: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 
 def resolved(definition: Definition, actions: Actions, nodes: NodeTypes) -> Definition:
     """With each action that exists in the place of the task that refers to it; the others stay as they are."""
-    tasks = [_resolve(task, actions, nodes) for task in definition.graph.tasks]
+    tasks = []
+    for task in definition.graph.tasks:
+        now = _resolve(task.type, task.config, actions, nodes)
+        tasks.append(task if now is None else structs.replace(task, type=now[0], config=now[1]))
     return structs.replace(definition, graph=structs.replace(definition.graph, tasks=tuple(tasks)))
 
 
-def _resolve(task: Task, actions: Actions, nodes: NodeTypes) -> Task:
-    action = actions.get(name_in(task) or "")
-    if action is None or nodes.config_faults(ACTION, task.config, ""):
-        return task
-    kind, config = nodes.canonical(action.handler_type, action.config)
-    _, own = nodes.canonical(kind, task.config.get("config", {}))
-    return structs.replace(task, type=kind, config=merged(config, own))
+def _resolve(
+    kind: str, config: dict[str, Any], actions: Actions, nodes: NodeTypes
+) -> tuple[str, dict[str, Any]] | None:
+    """What stands in the place of a type and its config; None: they stay. What an action brings is taken as it is."""
+    if (body := _body(kind, config)) is not None:
+        inner = _resolve(*body, actions, nodes)
+        return (
+            None if inner is None else (kind, {**config, BODY: {**config[BODY], "type": inner[0], "config": inner[1]}})
+        )
+    action = actions.get(next(names_in(kind, config), ""))
+    if action is None or nodes.config_faults(ACTION, config, ""):
+        return None
+    stored, theirs = nodes.canonical(action.handler_type, action.config)
+    return stored, merged(theirs, nodes.canonical(stored, config.get("config", {}))[1])
 
 
 # --- the use cases ---

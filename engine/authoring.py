@@ -8,8 +8,8 @@ import msgspec
 from msgspec import structs
 
 from engine import limits
-from engine.action_book import name_in, named_in, resolved
-from engine.actions import ACTION, Actions, ReadActions
+from engine.action_book import named_in, names_in, resolved
+from engine.actions import Actions, ReadActions
 from engine.errors import Fault, InvalidDocument, InvalidWorkflow, WrittenOtherwise
 from engine.graph import NodeTypes, check, compile_definition, config_pointer, stored
 from engine.model import Graph, Presentation, Record, Workflow, WorkflowVersion
@@ -127,7 +127,7 @@ class Authoring:
     def _check(self, written: Definition, definition: Definition) -> list[Fault]:
         """The faults of a definition; where an action was merged in, they say which."""
         merged = {
-            config_pointer(written, task.key): name_in(task)
+            config_pointer(written, task.key): " and ".join(names_in(task.type, task.config))
             for task, now in zip(written.graph.tasks, definition.graph.tasks, strict=True)
             if task is not now
         }
@@ -270,7 +270,7 @@ def summary(faults: Iterable[Fault]) -> str:
     return first.message + (f" (and {len(more)} more)" if more else "")
 
 
-def _blamed(fault: Fault, merged: Mapping[str, str | None]) -> Fault:
+def _blamed(fault: Fault, merged: Mapping[str, str]) -> Fault:
     """`merged` are names of actions by where their tasks have their config."""
     for place, name in merged.items():
         if fault.pointer == place or fault.pointer.startswith(f"{place}/"):
@@ -282,8 +282,7 @@ def _warnings(definition: Definition, actions: Actions | None) -> list[Fault]:
     """What can be saved and will fail when it is reached."""
     found = list(definition.warnings)
     for task in definition.graph.tasks:
-        if task.type == ACTION:
-            name = task.config.get("action")
+        for name in names_in(task.type, task.config):
             is_missing = f"there is no action {name!r:.100} yet; {task.key!r} fails when it is reached"
             is_open = f"whether there is an action {name!r:.100} is known on the server only"
             message = is_open if actions is None else is_missing

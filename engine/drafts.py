@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import structs
 
 from engine import limits
+from engine.action_book import REFERRING, names_in
 from engine.actions import ACTION, Actions
 from engine.authoring import (
     Authoring,
@@ -44,6 +45,7 @@ from engine.sources import Source
 UNNAMED = "Untitled workflow"
 
 Ref = int | str
+Check = Callable[[Actions, Workflow], None]
 BETWEEN_TASKS = frozenset({"key", "order", "execution_type", "depends_on", "on_error", "type"})
 """Fields of a task that other tasks, or their order, depend on; `type`, because a branch leads to others."""
 
@@ -193,28 +195,29 @@ class Drafts:
         _check_texts({"name": new.name, "description": new.description})
         _check_task_key(new.key)
         check = partial(self._check_edit, None, {})
-        return _find(*await self._edit(ref, check, new.parameters if new.type == ACTION else {}, new=new))
+        return _find(*await self._edit(ref, check, new.type, new.parameters, new=new))
 
     async def update_task(self, ref: Ref, task_id: int, changes: Mapping[str, Any]) -> DraftTask:
         _check_texts(changes)
         _check_task_key(changes.get("key"))
         check = partial(self._check_edit, task_id, changes)
-        return _find(*await self._edit(ref, check, changes.get("parameters", {}), task_id=task_id, changes=changes))
+        kind, parameters = changes.get("type") or ACTION, changes.get("parameters", {})
+        return _find(*await self._edit(ref, check, kind, parameters, task_id=task_id, changes=changes))
 
     async def delete_task(self, ref: Ref, task_id: int) -> None:
-        await self._edit(ref, self._checked, {}, task_id=task_id)
+        await self._edit(ref, self._checked, None, {}, task_id=task_id)
 
     async def _edit(
-        self, ref: Ref, check: Callable[[Actions, Workflow], None], parameters: Mapping[str, Any], **edit: Any
+        self, ref: Ref, check: Check, kind: str | None, parameters: Mapping[str, Any], **edit: Any
     ) -> tuple[Workflow, int]:
-        """Checks with the actions that tasks of the draft, or one with these parameters, refer to; of one that somebody
-        adds meanwhile the version is checked.
+        """Checks with the actions that tasks of the draft, or one of this kind with these parameters, refer to; of one
+        that somebody adds meanwhile the version is checked.
 
         Settles the key that the workflow has after the edit too: somebody may have renamed it meanwhile.
         """
         before = await self.get(ref)
-        named = [task.parameters.get("action") for task in before.tasks if task.type == ACTION]
-        actions = await self._actions([n for n in (*named, parameters.get("action")) if isinstance(n, str)])
+        configs = [(t.type, t.parameters) for t in before.tasks if t.type in REFERRING]
+        actions = await self._actions({name for pair in (*configs, (kind, parameters)) for name in names_in(*pair)})
         tags = _tags(before.id, before.key)
         async with self._writing(tags):
             change = TaskEdit(partial(check, actions), **edit)
@@ -254,7 +257,7 @@ class Drafts:
             alone = follows and {task.key for task in draft.tasks[:-1]}.issuperset(task.depends_on)
         else:
             alone = BETWEEN_TASKS.isdisjoint(changes)
-        if not alone or task.type in BRANCH | CONDITIONAL | {ACTION}:
+        if not alone or task.type in BRANCH | CONDITIONAL | REFERRING:
             return False
         lone = structs.replace(task, depends_on=(), on_error="fail")
         try:

@@ -319,8 +319,10 @@ class _OpenConfig(ConfigTemplate):
         return config  # type: ignore[no-any-return]
 
     def _known(self, value: Any, scope: Any, where: str, places: list[str]) -> Any:
+        """What has names of its own, such as those of an item, means nothing by itself."""
         if isinstance(value, str) and "{{" in value:
-            return self._piece(value, compile_template(value)[0], scope, where, places)
+            template, faults = compile_template(value)
+            return value if faults else self._piece(value, template, scope, where, places)
         if isinstance(value, dict):
             return {k: self._known(child, scope, where + pointer(k), places) for k, child in value.items()}
         if isinstance(value, list):
