@@ -231,3 +231,10 @@ def test_the_example_of_the_docs_runs(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     done = call_cli(*command.removeprefix("$ python cli.py ").split())
     assert (done.code, done.out) == (0, said)
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "workflows" / "cases").iterdir()), ids=lambda file: file.stem)
+def test_the_cases_of_the_samples_hold(file: Path) -> None:
+    (workflow,) = (ROOT / "workflows").glob(f"{file.stem}.*")
+    done = call_cli("test", str(workflow), str(file))
+    assert (done.code, done.err) == (0, ""), done.out
