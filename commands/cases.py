@@ -3,13 +3,13 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from engine.action_book import action_faults
+from engine.action_book import PartTypes, action_faults
 from engine.actions import NewAction
 from engine.clock import parse_rfc3339
 from engine.documents import decode_json, pointer
 from engine.dry_run import UNKNOWN, DryRun, Step
 from engine.errors import Fault, Invalid, MillraceError
-from engine.graph import NodeTypes, suggestion
+from engine.graph import suggestion
 from engine.mocks import Mocks, read_mocks, unknown_fields
 from engine.model import Failure
 from engine.states import ExecutionStatus, TaskStatus
@@ -60,7 +60,7 @@ class CaseFile:
         if isinstance(self._value, list):
             self._value = {"cases": self._value}
 
-    def actions(self, nodes: NodeTypes) -> dict[str, NewAction]:
+    def actions(self, nodes: PartTypes) -> dict[str, NewAction]:
         """Those that it brings, by name."""
         found: dict[str, NewAction] = {}
         for name, fields, where in self._objects("actions"):

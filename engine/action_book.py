@@ -1,7 +1,7 @@
 """What a task that refers to an action means, and the actions as use cases."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from msgspec import structs
 
@@ -11,7 +11,7 @@ from engine.documents import check_payload
 from engine.errors import ActionNotFound, Fault, Invalid
 from engine.expressions.templates import compile_template
 from engine.graph import NodeTypes, secret_faults, suggestion
-from engine.model import DEFAULT_NAMESPACE, Graph
+from engine.model import DEFAULT_NAMESPACE, Graph, Task
 from engine.ports import Definition
 from engine.rendering import compile_config
 
@@ -24,7 +24,13 @@ REFERRING = REPEATS | {ACTION}
 
 def named_in(graph: Graph) -> tuple[str, ...]:
     """The names that tasks refer to, sorted."""
-    return tuple(sorted({name for task in graph.tasks for name in names_in(task.type, task.config)}))
+    return tuple(sorted({name for task in graph.tasks for work in works_of(task) for name in names_in(*work)}))
+
+
+def works_of(task: Task) -> list[tuple[str, dict[str, Any]]]:
+    """Type and config of a task, and of what undoes it."""
+    undo = task.compensate
+    return [(task.type, task.config), *([] if undo is None else [(undo.type, undo.config)])]
 
 
 def names_in(kind: str | None, config: Mapping[str, Any]) -> Iterator[str]:
@@ -56,11 +62,19 @@ def merged(config: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 
 def resolved(definition: Definition, actions: Actions, nodes: NodeTypes) -> Definition:
     """With each action that exists in the place of the task that refers to it; the others stay as they are."""
-    tasks = []
-    for task in definition.graph.tasks:
-        now = _resolve(task.type, task.config, actions, nodes)
-        tasks.append(task if now is None else structs.replace(task, type=now[0], config=now[1]))
-    return structs.replace(definition, graph=structs.replace(definition.graph, tasks=tuple(tasks)))
+    tasks = tuple(_stands_for(task, actions, nodes) for task in definition.graph.tasks)
+    return structs.replace(definition, graph=structs.replace(definition.graph, tasks=tasks))
+
+
+def _stands_for(task: Task, actions: Actions, nodes: NodeTypes) -> Task:
+    """The same task if nothing of it refers to an action that exists."""
+    now = _resolve(task.type, task.config, actions, nodes)
+    if now is not None:
+        task = structs.replace(task, type=now[0], config=now[1])
+    undo = task.compensate
+    if undo is not None and (now := _resolve(undo.type, undo.config, actions, nodes)) is not None:
+        task = structs.replace(task, compensate=structs.replace(undo, type=now[0], config=now[1]))
+    return task
 
 
 def _resolve(
@@ -82,10 +96,16 @@ def _resolve(
 # --- the use cases ---
 
 
+class PartTypes(NodeTypes, Protocol):
+    """Node types that can tell of a part of a config."""
+
+    def part_faults(self, type: str, config: Mapping[str, Any], where: str) -> list[Fault]: ...  # noqa: A002
+
+
 class ActionBook:
     """The actions of this installation. `changed` is called after each change."""
 
-    def __init__(self, store: ActionStore, nodes: NodeTypes, changed: Callable[[], None]) -> None:
+    def __init__(self, store: ActionStore, nodes: PartTypes, changed: Callable[[], None]) -> None:
         self._store = store
         self._nodes = nodes
         self._changed = changed
@@ -144,7 +164,7 @@ class ActionBook:
         check_payload(fields["config"], "config")
 
 
-def action_faults(fields: Mapping[str, Any], nodes: NodeTypes, where: str = "") -> list[Fault]:
+def action_faults(fields: Mapping[str, Any], nodes: PartTypes, where: str = "") -> list[Fault]:
     """What is wrong with the fields of a `NewAction`, whatever a task adds to its config."""
     faults: list[Fault] = []
     if not NAME.fullmatch(fields["name"]):
@@ -164,9 +184,9 @@ def action_faults(fields: Mapping[str, Any], nodes: NodeTypes, where: str = "") 
     return faults
 
 
-def _config_faults(kind: str, config: Mapping[str, Any], nodes: NodeTypes, where: str) -> Iterable[Fault]:
+def _config_faults(kind: str, config: Mapping[str, Any], nodes: PartTypes, where: str) -> Iterable[Fault]:
     """A field that is missing may come from the task."""
-    yield from nodes.config_faults(kind, config, where, whole=False)
+    yield from nodes.part_faults(kind, config, where)
     template, faults = compile_config(config, nodes.conditions(kind, config), where)
     yield from faults
     if template.secrets:

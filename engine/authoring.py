@@ -1,18 +1,18 @@
 """A document that somebody wrote, to what it means: which dialect, what it says of itself, and all that is wrong."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import msgspec
 from msgspec import structs
 
 from engine import limits
-from engine.action_book import named_in, names_in, resolved
+from engine.action_book import named_in, names_in, resolved, works_of
 from engine.actions import Actions, ReadActions
 from engine.errors import Fault, InvalidDocument, InvalidWorkflow, WrittenOtherwise
 from engine.graph import NodeTypes, check, compile_definition, config_pointer, stored
-from engine.model import Graph, Presentation, Record, Workflow, WorkflowVersion
+from engine.model import Graph, Presentation, Record, Task, Workflow, WorkflowVersion
 from engine.ports import Compiled, Definition, Dialect, DocumentDialect, Head
 from engine.sources import Source
 from engine.yaml_documents import encode_yaml
@@ -127,9 +127,10 @@ class Authoring:
     def _check(self, written: Definition, definition: Definition) -> list[Fault]:
         """The faults of a definition; where an action was merged in, they say which."""
         merged = {
-            config_pointer(written, task.key): " and ".join(names_in(task.type, task.config))
+            place: " and ".join(names)
             for task, now in zip(written.graph.tasks, definition.graph.tasks, strict=True)
             if task is not now
+            for place, names in _referring(written, task)
         }
         faults = check(definition, self._nodes)
         return [_blamed(fault, merged) for fault in faults] if merged else faults
@@ -278,15 +279,24 @@ def _blamed(fault: Fault, merged: Mapping[str, str]) -> Fault:
     return fault
 
 
+def _referring(written: Definition, task: Task) -> Iterator[tuple[str, list[str]]]:
+    """Where a task refers to actions, and to which."""
+    places = config_pointer(written, task.key), f"{written.pointers.get(task.key, '')}/compensate"
+    for place, work in zip(places, works_of(task), strict=False):
+        if names := list(names_in(*work)):
+            yield place, names
+
+
 def _warnings(definition: Definition, actions: Actions | None) -> list[Fault]:
     """What can be saved and will fail when it is reached."""
     found = list(definition.warnings)
     for task in definition.graph.tasks:
-        for name in names_in(task.type, task.config):
-            is_missing = f"there is no action {name!r:.100} yet; {task.key!r} fails when it is reached"
-            is_open = f"whether there is an action {name!r:.100} is known on the server only"
-            message = is_open if actions is None else is_missing
-            found.append(Fault(message, definition.pointers.get(task.key, ""), "unknown_action"))
+        for (kind, config), below in zip(works_of(task), ("", "/compensate"), strict=False):
+            for name in names_in(kind, config):
+                is_missing = f"there is no action {name!r:.100} yet; {task.key!r} fails when it is reached"
+                is_open = f"whether there is an action {name!r:.100} is known on the server only"
+                message = is_open if actions is None else is_missing
+                found.append(Fault(message, definition.pointers.get(task.key, "") + below, "unknown_action"))
     return found
 
 

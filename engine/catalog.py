@@ -133,20 +133,15 @@ class Catalog:
         entry = self._find(type)
         return entry.shape.public(config) if entry is not None else config
 
-    def config_faults(
-        self,
-        type: str,  # noqa: A002
-        config: Mapping[str, Any],
-        where: str,
-        *,
-        whole: bool = True,
-    ) -> list[Fault]:
-        """What is wrong with a config before it is rendered; values with templates are left to the run.
-
-        Not `whole`: fields may be missing.
-        """
+    def config_faults(self, type: str, config: Mapping[str, Any], where: str) -> list[Fault]:  # noqa: A002
+        """What is wrong with a config before it is rendered; values with templates are left to the run."""
         entry = self._find(type)
-        return entry.shape.faults(config, where, whole=whole) if entry is not None else []
+        return entry.shape.faults(config, where) if entry is not None else []
+
+    def part_faults(self, type: str, config: Mapping[str, Any], where: str) -> list[Fault]:  # noqa: A002
+        """The same of a part of a config: fields may be missing."""
+        entry = self._find(type)
+        return entry.shape.faults(config, where, whole=False) if entry is not None else []
 
     def run(self, call: TaskCall, beat: Callable[[], None], context: NodeContext) -> Outcome | Awaitable[Outcome]:
         """One attempt. Raises `TaskError` when the rendered config does not fit."""

@@ -15,6 +15,7 @@ from msgspec import structs
 from engine import events as ev
 from engine import limits
 from engine.catalog import Catalog
+from engine.compensation import address
 from engine.documents import check_payload, pointer
 from engine.drafts import Drafts, Ref
 from engine.errors import Fault, Invalid, TaskError, TooLarge
@@ -121,7 +122,7 @@ class _Walk:
         """Tasks whose output is left open."""
         self.open: dict[str, tuple[str, ...]] = {}
         """By task, the places in its rendered config that depend on them."""
-        for vertex in self._graph.vertices:
+        for vertex in self._graph.by_key.values():
             vertex.config = _OpenConfig(self, vertex, graph.conditions.get(vertex.key, ()))
             if vertex.when is not None:
                 vertex.when = _OpenCondition(self, vertex.key, vertex.when)
@@ -297,7 +298,7 @@ class _OpenConfig(ConfigTemplate):
         self._key = vertex.key
         self._config = vertex.task.config
         self._places = conditions
-        self.references, self.secrets, self.parts = self._whole.references, self._whole.secrets, self._whole.parts
+        self.references, self.secrets = self._whole.references, self._whole.secrets
 
     def render(self, scope: Any) -> dict[str, Any]:
         self._walk.watch()
@@ -382,5 +383,6 @@ class DryRuns:
 
 
 def keys_of(compiled: Compiled) -> tuple[str, ...]:
-    """The keys of its tasks."""
-    return tuple(task.key for task in _decode_graph(compiled.graph).tasks)
+    """The keys of its tasks, and the addresses of what undoes them."""
+    tasks = _decode_graph(compiled.graph).tasks
+    return (*(task.key for task in tasks), *(address(task.key) for task in tasks if task.compensate is not None))

@@ -213,14 +213,7 @@ def load(graph: bytes, presentation: bytes) -> CompiledGraph:
 class NodeTypes(Protocol):
     """What the check needs to know of node types and executors."""
 
-    def config_faults(
-        self,
-        type: str,  # noqa: A002
-        config: Mapping[str, Any],
-        where: str,
-        *,
-        whole: bool = True,
-    ) -> list[Fault]: ...
+    def config_faults(self, type: str, config: Mapping[str, Any], pointer: str) -> list[Fault]: ...  # noqa: A002
 
     def types(self) -> Iterable[str]: ...
 

@@ -227,9 +227,6 @@ class Compiled(Record, frozen=True):
     actions: tuple[str, ...] = ()
 
 
-CompileDraft = Callable[[Workflow, ReadActions], Compiled]
-
-
 class VersionRow(Record, frozen=True, omit_defaults=False):
     """A version in a list. `current`: the draft stands for it."""
 
@@ -279,7 +276,7 @@ class DraftStore(Protocol):
         ...
 
     async def ensure_version(
-        self, namespace: str, ref: int | str, compile_draft: CompileDraft
+        self, namespace: str, ref: int | str, compile_draft: Callable[[Workflow, ReadActions], Compiled]
     ) -> tuple[WorkflowVersion, int]:
         """The version that the present draft stands for, made if its digest is new, and the draft's revision.
 

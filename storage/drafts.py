@@ -1,22 +1,25 @@
 """Drafts and versions on one SQLAlchemy connection, inside a transaction that the caller begins and ends."""
 
 from bisect import bisect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Executable, Row, Select, delete, func, insert, select, update
 from sqlalchemy.exc import DataError, IntegrityError
 
+from engine.actions import ReadActions
 from engine.errors import Invalid, KeyTaken, TaskNotFound, VersionNotFound, WorkflowNotFound
 from engine.model import DraftTask, Workflow, WorkflowVersion
-from engine.ports import Compiled, CompileDraft, NewTask, NewWorkflow, TaskEdit, VersionRow
+from engine.ports import Compiled, NewTask, NewWorkflow, TaskEdit, VersionRow
 from storage.actions import Actions, gate
 from storage.columns import is_id
 from storage.draft_cache import DraftCache
 from storage.records import TASK_COLUMNS, new_task_values, task_record, task_values, version_record, workflow_record
 from storage.secrets import Secrets
 from storage.tables import metadata
+
+CompileDraft = Callable[[Workflow, ReadActions], Compiled]
 
 workflow = metadata.tables["workflow"]
 task = metadata.tables["task"]

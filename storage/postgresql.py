@@ -22,7 +22,6 @@ from engine.ports import (
     Append,
     Claims,
     Committed,
-    CompileDraft,
     Cursor,
     ExecutionFilter,
     NewWorkflow,
@@ -44,7 +43,7 @@ from storage import postgresql_slots as pool_slots
 from storage.coalesce import Coalescer
 from storage.columns import Instant
 from storage.draft_cache import DraftCache
-from storage.drafts import Drafts, cannot_hold, key_taken
+from storage.drafts import CompileDraft, Drafts, cannot_hold, key_taken
 from storage.postgresql_appends import append, translate
 from storage.postgresql_batch import PREPARED
 from storage.postgresql_bell import Bell

@@ -25,7 +25,6 @@ from engine.ports import (
     Append,
     Claims,
     Committed,
-    CompileDraft,
     Cursor,
     ExecutionFilter,
     NewWorkflow,
@@ -43,7 +42,7 @@ from storage import pages, schema, sqlite_journal, sqlite_outbox, sqlite_reads, 
 from storage.coalesce import Coalescer
 from storage.columns import Instant, from_microseconds, to_microseconds
 from storage.draft_cache import DraftCache
-from storage.drafts import Drafts
+from storage.drafts import CompileDraft, Drafts
 from storage.sqlite_writer import Clock, Work, Writer
 
 T = TypeVar("T")

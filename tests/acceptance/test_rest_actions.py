@@ -169,3 +169,22 @@ async def test_what_no_action_can_be(rest: Rest, body: dict[str, Any], pointer: 
     change = {name: value for name, value in body.items() if name != "name"}
     if pointer != "/name":
         assert (await rest.put("/actions/there", change)).status == 422
+
+
+async def test_what_undoes_a_task_may_be_an_action(rest: Rest) -> None:
+    undo = {"type": "action", "config": {"action": "undo", "config": {"m": 2}}}
+    document = {
+        "key": "u",
+        "tasks": [
+            {"id": "a", "type": "set", "compensate": undo},
+            {"id": "b", "type": "fail", "config": {"message": "no"}, "depends_on": ["a"]},
+        ],
+    }
+    report = (await rest.post("/workflows/validate", document)).json()
+    assert [(w["code"], w["pointer"]) for w in report["warnings"]] == [("unknown_action", "/tasks/0/compensate")]
+    await rest.post("/actions", action("undo", n=1))
+    assert (await rest.post("/workflows/validate", document)).json()["warnings"] == []
+    await rest.post("/workflows", document)
+    ended = await run(rest, "u")
+    (undone,) = [task for task in ended["tasks"] if task["key"] == "a~compensate"]
+    assert (ended["status"], undone["status"], undone["output"]) == ("failed", "completed", {"n": 1, "m": 2})

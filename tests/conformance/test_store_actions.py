@@ -7,7 +7,8 @@ import pytest
 from engine.actions import NewAction, ReadActions
 from engine.errors import KeyTaken
 from engine.model import Workflow
-from engine.ports import Compiled, CompileDraft, Store
+from engine.ports import Compiled, Store
+from storage.drafts import CompileDraft
 from tests.stores import SPACE, workflow
 
 FETCH = NewAction("fetch", "http_request", {"url": "https://example.com/ü", "query": {"n": 1}}, "for people")

@@ -30,8 +30,8 @@ TYPES = (
 class Nodes:
     """Every type of the documents; a config must not hold `bad`."""
 
-    def config_faults(self, type: str, config: Mapping[str, Any], where: str, *, whole: bool = True) -> list[Fault]:  # noqa: A002
-        return [Fault("no bad", f"{where}/bad", "invalid_config")] if "bad" in config else []
+    def config_faults(self, type: str, config: Mapping[str, Any], pointer: str) -> list[Fault]:  # noqa: A002
+        return [Fault("no bad", f"{pointer}/bad", "invalid_config")] if "bad" in config else []
 
     def types(self) -> Iterable[str]:
         return TYPES

@@ -25,9 +25,9 @@ class Nodes(Catalog):
 
     looked = 0
 
-    def config_faults(self, type: str, config: Mapping[str, Any], where: str, *, whole: bool = True) -> list[Fault]:  # noqa: A002
+    def config_faults(self, type: str, config: Mapping[str, Any], where: str) -> list[Fault]:  # noqa: A002
         self.looked += 1
-        return super().config_faults(type, config, where, whole=whole)
+        return super().config_faults(type, config, where)
 
 
 @pytest.fixture

@@ -287,3 +287,28 @@ def test_what_waits_for_people_says_for_whom_and_how_long_and_is_left_open() -> 
     assert "ana" in step.reason
     decided = walk(document, ask={"label": "approved", "output": {"decision": "approved", "by": "ana"}})
     assert (decided.status, decided.steps[0].label, decided.unknown) == ("completed", "approved", ())
+
+
+def test_what_was_done_is_undone() -> None:
+    undo = {
+        "type": "http_request",
+        "config": {"url": "https://example.com/{{book.output.id}}", "body": "{{error.type}}"},
+    }
+    document = chain(
+        {"id": "book", "type": "http_request", "config": {"url": "https://example.com/"}, "compensate": undo},
+        {"id": "pay", "type": "http_request", "config": {"url": "https://example.com/"}},
+    )
+    done = walk(document, book={"output": {"id": 7}}, pay={"error": {"type": "broke", "message": "no"}})
+    assert (done.status, done.path) == ("failed", ("book", "pay", "book~compensate"))
+    last = done.steps[-1]
+    assert (last.calls, last.source, last.config) == (True, "open", {"url": "https://example.com/7", "body": "broke"})
+    open_one = walk(document, pay={"error": "no"}).steps[-1]
+    assert (open_one.status, open_one.unknown) == ("completed", ("/url",))
+    mocked: dict[str, Any] = {
+        "book~compensate": {"error": "gone"},
+        "pay": {"error": "no"},
+        "book": {"output": {"id": 7}},
+    }
+    failed = walk(document, **mocked)
+    assert failed.error is not None
+    assert "compensation of 'book' failed" in failed.error.message

@@ -19,8 +19,8 @@ from tests.chaos.planner_graphs import random_graph
 class Nodes:
     """Two types and two executors; a config must not hold `bad`."""
 
-    def config_faults(self, type: str, config: Mapping[str, Any], where: str, *, whole: bool = True) -> list[Fault]:  # noqa: A002
-        return [Fault("no bad", f"{where}/bad", "invalid_config")] if "bad" in config else []
+    def config_faults(self, type: str, config: Mapping[str, Any], pointer: str) -> list[Fault]:  # noqa: A002
+        return [Fault("no bad", f"{pointer}/bad", "invalid_config")] if "bad" in config else []
 
     def types(self) -> Iterable[str]:
         return ("noop", "http_request")
