@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from commands import event_words, secret_group
+from commands import action_group, event_words, file_group, secret_group
+from commands.options import Json, Workflow
 from commands.values import json_of, text_of
 
 if TYPE_CHECKING:
@@ -27,16 +28,16 @@ app = typer.Typer(
 db = typer.Typer(help="The schema of the database.", no_args_is_help=True)
 app.add_typer(db, name="db", rich_help_panel="Processes")
 
+app.add_typer(action_group.app, name="action", rich_help_panel="Define (REST)")
+app.add_typer(action_group.app, name="actions", hidden=True)
+app.add_typer(file_group.app)
 app.add_typer(secret_group.app, name="secret", rich_help_panel="Define (REST)")
 
 event_words.install(app)
 
-DEFINE, FILES, EXECUTE, PROCESSES = "Define (REST)", "Workflows as files", "Execute (gRPC)", "Processes"
+DEFINE, EXECUTE, PROCESSES = "Define (REST)", "Execute (gRPC)", "Processes"
 
-Workflow = Annotated[str, typer.Argument(help="The id of the workflow, or its key.")]
 Execution = Annotated[int, typer.Argument(help="The id of the execution.", min=1)]
-Files = Annotated[list[Path], typer.Argument(help="YAML or JSON.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Key = Annotated[str | None, typer.Option(help="A word of your own that names it, unique.")]
 Description = Annotated[str | None, typer.Option(help="A sentence for people.")]
 RedisUrl = Annotated[str | None, typer.Option(help="redis://…: the response cache, and RQ; else REDIS_URL.")]
@@ -152,68 +153,6 @@ def add_task(  # noqa: PLR0913, PLR0917
         "compensate": json_of("--compensate", compensate),
     }
     workflows.add_task(workflow, task, as_json)
-
-
-@app.command(rich_help_panel=FILES)
-def validate(files: Files, as_json: Json = False) -> None:
-    """Check workflow files, in any dialect, without a server; exit code 1 if one has a fault."""
-    from commands import definitions
-
-    raise typer.Exit(definitions.validate(files, as_json))
-
-
-@app.command(rich_help_panel=FILES)
-def apply(files: Files, as_json: Json = False) -> None:
-    """Create or update a workflow for each file, by its key."""
-    from commands import definitions
-
-    definitions.apply(files, as_json)
-
-
-@app.command(rich_help_panel=FILES)
-def export(
-    workflow: Workflow,
-    format_: Annotated[
-        Literal["yaml", "tasks", "graph", "steps", "source"], typer.Option("--format", help="How it is to be written.")
-    ] = "yaml",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file; else it is printed.")] = None,
-) -> None:
-    """Write a workflow as a document."""
-    from commands import definitions
-
-    definitions.export(workflow, format_, output)
-
-
-@app.command(rich_help_panel=FILES)
-def versions(workflow: Workflow, as_json: Json = False) -> None:
-    """List the versions of a workflow."""
-    from commands import definitions
-
-    definitions.versions(workflow, as_json)
-
-
-@app.command(rich_help_panel=FILES)
-def diff(
-    workflow: Workflow,
-    before: Annotated[int, typer.Argument(help="A version.", min=1)],
-    after: Annotated[int | None, typer.Argument(help="Another; else the draft.", min=1)] = None,
-) -> None:
-    """Show what differs between two versions; exit code 1 if anything does."""
-    from commands import definitions
-
-    raise typer.Exit(definitions.diff(workflow, before, after))
-
-
-@app.command(rich_help_panel=FILES)
-def rollback(
-    workflow: Workflow,
-    version: Annotated[int, typer.Argument(help="Its number.", min=1)],
-    as_json: Json = False,
-) -> None:
-    """Go back to a version."""
-    from commands import definitions
-
-    definitions.rollback(workflow, version, as_json)
 
 
 # --- execute ---

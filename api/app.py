@@ -7,6 +7,7 @@ from api import contract, errors, pages
 from api.cache_middleware import CacheMiddleware
 from api.door import BelowApi, BothSlashes, HeadAsGet, Net
 from api.routes import (
+    actions,
     approvals,
     definitions,
     events,
@@ -37,6 +38,7 @@ TAGS = [
     {"name": "triggers", "description": "Which events start a workflow."},
     {"name": "events", "description": "What happens elsewhere: it starts workflows and wakes tasks."},
     {"name": "nodes", "description": "What a task can do. The same paths answer below `/api/v1`."},
+    {"name": "actions", "description": "Work that is stored under a name, for tasks to refer to."},
     {"name": "secrets", "description": "Values that tasks send and nobody is shown."},
     {"name": "health", "description": "For whoever looks after this process."},
 ]
@@ -59,7 +61,8 @@ def build_fastapi(service: WorkflowService) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
-    for room in (definitions, workflows, tasks, triggers, executions, approvals, events, nodes, secrets, health):
+    rooms = (definitions, workflows, tasks, triggers, executions, approvals, events, nodes, actions, secrets, health)
+    for room in rooms:
         app.include_router(room.router)
     app.include_router(nodes.router, prefix="/api/v1", include_in_schema=False)
     errors.install(app)

@@ -7,9 +7,18 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api import answers, approval_answers, event_answers, execution_answers, node_answers, secret_answers
+from api import (
+    action_answers,
+    answers,
+    approval_answers,
+    dry_run_answers,
+    event_answers,
+    execution_answers,
+    node_answers,
+    secret_answers,
+)
 from api.errors import PROBLEM_JSON, RETRY_AFTER, Problem
-from api.schemas import WorkflowBody, WorkflowChanges
+from api.schemas import DryRunBody, WorkflowBody, WorkflowChanges
 from api.shapes import DOCUMENTS
 from engine.service import Health
 
@@ -34,6 +43,8 @@ _KINDS = (
     event_answers.TriggerAnswer,
     event_answers.ReactionAnswer,
     event_answers.ReceivedAnswer,
+    action_answers.ActionAnswer,
+    dry_run_answers.DryRunAnswer,
     secret_answers.SecretAnswer,
     secret_answers.RotationAnswer,
 )
@@ -139,7 +150,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
         tags=app.openapi_tags,
     )
-    for body in (WorkflowBody, WorkflowChanges):
+    for body in (WorkflowBody, WorkflowChanges, DryRunBody):
         schema = body.model_json_schema(ref_template=_REF.replace("{name}", "{model}"))
         _components(document).update(schema.pop("$defs", {}))
         _components(document)[body.__name__] = schema

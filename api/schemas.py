@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from engine import limits
+from engine.actions import NewAction
 from engine.model import DEFAULT_NAMESPACE, Compensation, Resources, RetryPolicy
 from engine.ports import NewTask, NewWorkflow
 
@@ -327,72 +328,46 @@ class TaskChanges(Strict):
         return given
 
 
-Labels = Annotated[
-    dict[
-        Annotated[str, Field(max_length=limits.NAME)],
-        Annotated[str, Field(max_length=limits.NAME)],
-    ],
-    Field(max_length=limits.LABELS, description="Words that go with the execution.", examples=[{"team": "data"}]),
-]
+class DryRunBody(Strict):
+    """What is to be walked through, and with what."""
 
+    definition: Annotated[
+        dict[str, Any] | str | None,
+        Field(description="A definition in any dialect: an object, or a text in YAML or JSON."),
+    ] = None
+    workflow: Annotated[
+        int | Annotated[str, Field(max_length=limits.NAME)] | None,
+        Field(description="In place of it, a stored workflow: its id or key."),
+    ] = None
+    input: Annotated[Any, Field(description="What templates see as {{input...}}.")] = None
+    mocks: Annotated[
+        dict[str, Any],
+        Field(
+            description="What tasks come to, by key: `output` and `label`, or `error`; or a list, one per attempt.",
+            examples=[{"fetch": {"output": {"status": 200}}}],
+        ),
+    ] = {}
+    now: Annotated[
+        str | None,
+        Field(description="When it begins; else now.", json_schema_extra={"format": "date-time"}),
+    ] = None
 
-class StartBody(Strict):
-    """What an execution is started with."""
-
-    input: Annotated[Any, Field(description="Any JSON; templates see it as {{input...}}.")] = None
-    labels: Labels = {}
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"input": {"customer": "CUST-789"}}]})
-
-
-class ParametersBody(Strict):
-    """What an execution is started with, in the other spelling."""
-
-    parameters: Annotated[dict[str, Any], Field(description="The input of the execution.")] = {}
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"parameters": {"order_id": "ORD-12345"}}]})
-
-
-class DataBody(Strict):
-    """What an execution is started with, in yet another spelling."""
-
-    data: Annotated[dict[str, Any], Field(description="The input of the execution.")] = {}
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"data": {"invoice_id": "inv_12345"}}]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "definition": {"start_at": "wait", "steps": {"wait": {"type": "delay", "duration_seconds": 60}}},
+                    "input": {"order": 7},
+                }
+            ]
+        }
+    )
 
 
 class RollbackBody(Strict):
     """Which version a workflow goes back to."""
 
     version: Annotated[int, Field(ge=1, le=2**53 - 1, description="Its number.", examples=[1])]
-
-
-class CancelBody(Strict):
-    """Why an execution is cancelled."""
-
-    reason: Annotated[str, Field(max_length=limits.DESCRIPTION, description="For the history.")] | None = None
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "the customer called"}]})
-
-
-class VerdictBody(Strict):
-    """Who decides, why, and what the form asks for."""
-
-    by: Annotated[str, Field(min_length=1, max_length=limits.NAME, description="Who decides.")] | None = None
-    comment: Annotated[str, Field(max_length=limits.DESCRIPTION, description="Why.")] | None = None
-    data: Annotated[Any, Field(description="What the form of the approval asks for.")] = None
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"by": "anna", "comment": "within budget"}]})
-
-
-class DecisionBody(VerdictBody):
-    """A decision, and the same."""
-
-    decision: Literal["approved", "rejected"]
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"decision": "approved", "by": "anna", "comment": "within budget"}]}
-    )
 
 
 class TrialBody(Strict):
@@ -423,3 +398,63 @@ class SecretBody(Strict):
     ] = []
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"value": "s3cr3t"}]})
+
+
+HandlerType = Annotated[
+    str,
+    Field(min_length=1, max_length=limits.NAME, description="The node type that does it.", examples=["http_request"]),
+]
+ActionConfig = Annotated[
+    dict[str, Any],
+    Field(
+        description="Its config, or a part; a task that names the action adds the rest, and its own goes first.",
+        examples=[{"url": "https://api.example.com/issues"}],
+    ),
+]
+
+
+class ActionBody(Strict):
+    """An action to be created."""
+
+    name: Annotated[
+        str,
+        Field(
+            max_length=limits.NAME,
+            pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$",
+            description="What tasks call it.",
+            examples=["fetch-github-issues"],
+        ),
+    ]
+    handler_type: HandlerType
+    config: ActionConfig = {}
+    description: Description | None = None
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "fetch-github-issues",
+                    "handler_type": "http_request",
+                    "config": {"url": "https://api.example.com/issues"},
+                }
+            ]
+        }
+    )
+
+    def new(self) -> NewAction:
+        return NewAction(self.name, self.handler_type, self.config, self.description)
+
+
+class ActionChanges(Strict):
+    """The fields to change; the others stay. `config` is replaced as a whole."""
+
+    handler_type: HandlerType = given()
+    config: ActionConfig = given()
+    description: Description | None = given()
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"config": {"url": "https://api.example.com/v2/issues"}}]}
+    )
+
+    def changes(self) -> dict[str, Any]:
+        return self.model_dump(exclude_unset=True)

@@ -15,6 +15,7 @@ from bootstrap.registration import Registration
 from bootstrap.settings import Settings
 from bootstrap.vault import open_vault
 from engine import registry
+from engine.action_book import ActionBook
 from engine.cache_port import ResponseCache
 from engine.caretakers.claims import claims
 from engine.caretakers.inbox import Inbox
@@ -29,6 +30,7 @@ from engine.caretakers.sweep import sweep
 from engine.catalog import Catalog
 from engine.child_starts import ChildStarts
 from engine.drafts import Drafts
+from engine.dry_run import DryRuns
 from engine.errors import ConfigurationError
 from engine.keeper import Keeper
 from engine.library import Library
@@ -80,20 +82,13 @@ async def open_service(settings: Settings, *, engine: bool) -> AsyncIterator[Wor
             trials=Trials(nodes, host, keeper),
             secrets=keeper,
             hold=settings.lease_seconds,
+            actions=ActionBook(store, nodes, drafts.forget),
+            dry_runs=DryRuns(drafts, nodes),
         )
         store.listen(partial(_wake, worker, inbox, pools, progress))
         duties: dict[str, Duty] = {"lag": lag.round}
         if worker is not None and inbox is not None and pools is not None:
-            duties |= {
-                "claims": partial(claims, worker),
-                "renewal": partial(renewal, worker),
-                "sweep": partial(sweep, worker),
-                "inbox": inbox.round,
-                "pools": pools.round,
-                "reception": Receptionist(service.reception, worker.outside).round,
-            }
-            if store.shared:
-                duties["sharing"] = partial(sharing, worker)
+            duties |= _engine_duties(worker, inbox, pools, service)
             if _publishes(settings, store):
                 relay = _relay(settings, store, progress)
                 stack.push_async_callback(relay.stop)
@@ -108,6 +103,19 @@ async def open_service(settings: Settings, *, engine: bool) -> AsyncIterator[Wor
         await files.look()
         _settle_memory()
         yield service
+
+
+def _engine_duties(worker: Worker, inbox: Inbox, pools: PoolWatch, service: WorkflowService) -> dict[str, Duty]:
+    """What an engine's caretakers do."""
+    duties: dict[str, Duty] = {
+        "claims": partial(claims, worker),
+        "renewal": partial(renewal, worker),
+        "sweep": partial(sweep, worker),
+        "inbox": inbox.round,
+        "pools": pools.round,
+        "reception": Receptionist(service.reception, worker.outside).round,
+    }
+    return duties | {"sharing": partial(sharing, worker)} if worker.store.shared else duties
 
 
 def _settle_memory() -> None:

@@ -65,7 +65,7 @@ def _apply(path: Path, source: Source, report: Report) -> dict[str, Any]:
         "key": made["key"],
         "outcome": outcome,
         "version": _current(f"/workflows/{made['id']}"),
-        "warnings": [_line(warning) for warning in report.warnings],
+        "warnings": [fault_line(warning) for warning in report.warnings],
     }
 
 
@@ -121,11 +121,12 @@ def rollback(ref: str, version: int, as_json: bool) -> None:
 
 def _check(files: list[Path]) -> list[Checked]:
     authoring = tasks.authoring(tasks.catalog(load_settings()))
-    sources = [(path, _read(path)) for path in files]
+    sources = [(path, read_file(path)) for path in files]
     return [(path, source, authoring.inspect(source)) for path, source in sources]
 
 
-def _read(path: Path) -> Source:
+def read_file(path: Path) -> Source:
+    """A workflow file. Raises `CommandError`."""
     try:
         return Source(path.read_bytes(), strict_json=path.suffix == ".json")
     except OSError as error:
@@ -136,16 +137,17 @@ def _read(path: Path) -> Source:
 
 def _tell(path: Path, report: Report) -> None:
     for fault in report.faults:
-        say(f"{path}:{_line(fault)}")
+        say(f"{path}:{fault_line(fault)}")
     for warning in report.warnings:
-        say(f"{path}:{_line(warning)} (warning)")
+        say(f"{path}:{fault_line(warning)} (warning)")
     if not report.faults:
         say(f"{path}: valid, written as {report.dialect}")
     else:
         say(f"{path}: {len(report.faults)} fault{'' if len(report.faults) == 1 else 's'}")
 
 
-def _line(fault: Fault) -> str:
+def fault_line(fault: Fault) -> str:
+    """What follows the name of the file and a colon."""
     place = f" at {fault.pointer}" if fault.pointer else ""
     return f"{fault.line or 1}: {fault.message}{place}"
 
@@ -156,10 +158,11 @@ def _plain(path: Path, report: Report) -> dict[str, Any]:
         "valid": not report.faults,
         "dialect": report.dialect,
         "digest": report.digest,
-        "errors": [_fault(fault) for fault in report.faults],
-        "warnings": [_fault(fault) for fault in report.warnings],
+        "errors": [plain_fault(fault) for fault in report.faults],
+        "warnings": [plain_fault(fault) for fault in report.warnings],
     }
 
 
-def _fault(fault: Fault) -> dict[str, Any]:
+def plain_fault(fault: Fault) -> dict[str, Any]:
+    """As JSON."""
     return {"line": fault.line, "pointer": fault.pointer, "message": fault.message, "code": fault.code}

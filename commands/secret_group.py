@@ -4,8 +4,9 @@ from typing import Annotated
 
 import typer
 
+from commands.options import Json
+
 app = typer.Typer(help="Values that tasks send and nobody is shown.", no_args_is_help=True)
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("set")

@@ -7,7 +7,7 @@ An edge counts for one outcome when it has a `label`, or a `sourceHandle` that i
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from definitions._builder import OPTIONS, Builder, document_of, in_order, written_head, written_options
+from definitions._builder import ACTION, OPTIONS, Builder, document_of, in_order, written_head, written_options
 from definitions._ways import Way, read_ways
 from engine.dialect_ports import Definition, Head
 from engine.documents import pointer
@@ -116,7 +116,8 @@ def _config(builder: Builder, node: dict[str, Any], data: dict[str, Any], where:
     """And its pointer."""
     if "config" in node:
         return builder.mapping(node, "config", where), f"{where}/config"
-    if isinstance(data.get("config"), dict):
+    refers = node.get("type") == ACTION and "action" in data
+    if isinstance(data.get("config"), dict) and not refers:
         return data["config"], f"{where}/data/config"
     return {name: value for name, value in data.items() if name != "label"}, f"{where}/data"
 

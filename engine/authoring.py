@@ -1,18 +1,21 @@
 """A document that somebody wrote, to what it means: which dialect, what it says of itself, and all that is wrong."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import msgspec
 from msgspec import structs
 
 from engine import limits
+from engine.action_book import named_in, names_in, resolved, works_of
+from engine.actions import Actions, ReadActions
 from engine.checks import NodeTypes, check, stored
 from engine.dialect_ports import Definition, Dialect, DocumentDialect, Head
 from engine.errors import Fault, InvalidDocument, InvalidWorkflow, WrittenOtherwise
 from engine.graph import compile_definition
-from engine.model import Graph, Presentation, Record, Workflow, WorkflowVersion
+from engine.model import Graph, Presentation, Record, Task, Workflow, WorkflowVersion
+from engine.placed import config_pointer
 from engine.ports import Compiled
 from engine.received import TriggerSpec
 from engine.sources import Source
@@ -20,7 +23,6 @@ from engine.yaml_documents import encode_yaml
 
 KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*|[0-9][A-Za-z0-9_.-]*[A-Za-z_.-][A-Za-z0-9_.-]*")
 """Letters, digits, `_`, `-`, `.`; not digits alone, which would be an id."""
-ACTION = "action"
 Form = Literal["tasks", "graph", "steps", "yaml", "source"]
 _DIALECTS = {"tasks": "yaml_tasks", "yaml": "yaml_tasks", "graph": "graph", "steps": "steps"}
 """The dialect that a form is written in."""
@@ -34,6 +36,20 @@ class Report(Record, frozen=True, omit_defaults=False):
     digest: str | None
     faults: tuple[Fault, ...]
     warnings: tuple[Fault, ...]
+
+
+class Read(Record, frozen=True):
+    """A document that was read; `definition` None: nothing can be recognised in it. `faults` have their lines."""
+
+    dialect: str | None
+    head: Head
+    definition: Definition | None
+    faults: tuple[Fault, ...]
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """The names of those that it refers to."""
+        return () if self.definition is None else named_in(self.definition.graph)
 
 
 class Written(Record, frozen=True):
@@ -69,8 +85,8 @@ class Authoring:
             )
         return self._documents[fields[0]].name if fields else None
 
-    def inspect(self, source: Source) -> Report:
-        """Everything that is wrong, at once, each with the line of its place if that can be told."""
+    def read(self, source: Source) -> Read:
+        """What can be told without knowing which actions there are."""
         faults = [source.placed(fault) for fault in source.faults]
         dialect: DocumentDialect | None = None
         try:
@@ -83,47 +99,70 @@ class Authoring:
                 known = ", ".join(sorted(self._documents))
                 message = f"no workflow can be recognised here; it has one of the fields {known}"
                 faults.append(Fault(message, "", "unknown_dialect", 1))
-            return Report(None, Head(), None, tuple(faults), ())
+            return Read(None, Head(), None, tuple(faults))
         head, definition = dialect.read(source.value)
         said = {} if head.name is None else {"name": head.name}
         wrong = [*text_faults({**said, "description": head.description}), *key_faults(head.key)]
-        faults += map(source.placed, [*wrong, *check(definition, self._nodes)])
-        warnings = [source.placed(fault) for fault in self.warnings(definition)]
-        compiled = None if faults else compile_definition(stored(definition, self._nodes))
-        return Report(
-            dialect.name, head, None if compiled is None else compiled.digest, _in_order(faults), _in_order(warnings)
-        )
+        return Read(dialect.name, head, definition, (*faults, *map(source.placed, wrong)))
 
-    def warnings(self, definition: Definition) -> list[Fault]:
-        """What can be saved and will fail when it is reached."""
-        found = list(definition.warnings)
-        for task in definition.graph.tasks:
-            where = definition.pointers.get(task.key, "")
-            for work, place in ((task, where), (task.compensate, f"{where}/compensate")):
-                if work is not None and work.type == ACTION:
-                    name = work.config.get("action")
-                    message = f"there is no action {name!r:.100} yet; {task.key!r} fails when it is reached"
-                    found.append(Fault(message, place, "unknown_action"))
-        return found
+    def report(self, source: Source, read: Read, actions: Actions | None) -> Report:
+        """Everything that is wrong, at once, each with the line of its place if that can be told.
+
+        `actions`: those that exist; None: nobody knows here.
+        """
+        if read.definition is None:
+            return Report(read.dialect, read.head, None, read.faults, ())
+        definition = resolved(read.definition, actions or {}, self._nodes)
+        faults = [*read.faults, *map(source.placed, self._check(read.definition, definition))]
+        warnings = [source.placed(fault) for fault in _warnings(definition, actions)]
+        compiled = None if faults else compile_definition(stored(definition, self._nodes))
+        digest = None if compiled is None else compiled.digest
+        return Report(read.dialect, read.head, digest, _in_order(faults), _in_order(warnings))
+
+    def compile_read(self, read: Read, actions: Actions) -> Compiled:
+        """What a document without faults means; nothing of it is kept."""
+        assert read.definition is not None
+        return compile_definition(stored(resolved(read.definition, actions, self._nodes), self._nodes))
+
+    def inspect(self, source: Source, actions: Actions | None = None) -> Report:
+        """Both in one."""
+        return self.report(source, self.read(source), actions)
+
+    def _check(self, written: Definition, definition: Definition) -> list[Fault]:
+        """The faults of a definition; where an action was merged in, they say which."""
+        merged = {
+            place: " and ".join(names)
+            for task, now in zip(written.graph.tasks, definition.graph.tasks, strict=True)
+            if task is not now
+            for place, names in _referring(written, task)
+        }
+        faults = check(definition, self._nodes)
+        return [_blamed(fault, merged) for fault in faults] if merged else faults
 
     def _document(self, name: str) -> DocumentDialect:
         return next(dialect for dialect in self._documents.values() if dialect.name == name)
 
     # --- what a draft means ---
 
-    def define(self, draft: Workflow) -> Definition:
-        """Raises `InvalidWorkflow` with all faults of the draft."""
-        definition = self._dialects[draft.dialect].parse(draft)
-        faults = check(definition, self._nodes)
+    def define(self, draft: Workflow, actions: Actions | None = None) -> Definition:
+        """With `actions` merged in; none: as it is written. Raises `InvalidWorkflow` with all faults of the draft."""
+        written = self._dialects[draft.dialect].parse(draft)
+        definition = resolved(written, actions or {}, self._nodes)
+        faults = self._check(written, definition)
         if faults:
             raise InvalidWorkflow(summary(faults), faults=faults)
         return stored(definition, self._nodes)
 
-    def compile(self, draft: Workflow) -> Compiled:
+    def compile(self, draft: Workflow, read: ReadActions) -> Compiled:
         """What is stored of a draft: with its source, so that a version can be gone back to."""
-        definition = self.define(draft)
-        compiled = compile_definition(definition)
+        names = self.actions_of(draft)
+        definition = self.define(draft, read(names) if names else {})
+        compiled = structs.replace(compile_definition(definition), actions=names)
         return compiled if draft.source is None else keep_source(compiled, definition, draft)
+
+    def actions_of(self, draft: Workflow) -> tuple[str, ...]:
+        """The names of actions that a draft refers to."""
+        return named_in(self._dialects[draft.dialect].parse(draft).graph)
 
     # --- writing ---
 
@@ -242,6 +281,35 @@ def summary(faults: Iterable[Fault]) -> str:
     """The first, and how many more."""
     first, *more = faults
     return first.message + (f" (and {len(more)} more)" if more else "")
+
+
+def _blamed(fault: Fault, merged: Mapping[str, str]) -> Fault:
+    """`merged` are names of actions by where their tasks have their config."""
+    for place, name in merged.items():
+        if fault.pointer == place or fault.pointer.startswith(f"{place}/"):
+            return structs.replace(fault, message=f"{fault.message} (with the action {name!r} merged in)")
+    return fault
+
+
+def _referring(written: Definition, task: Task) -> Iterator[tuple[str, list[str]]]:
+    """Where a task refers to actions, and to which."""
+    places = config_pointer(written, task.key), f"{written.pointers.get(task.key, '')}/compensate"
+    for place, work in zip(places, works_of(task), strict=False):
+        if names := list(names_in(*work)):
+            yield place, names
+
+
+def _warnings(definition: Definition, actions: Actions | None) -> list[Fault]:
+    """What can be saved and will fail when it is reached."""
+    found = list(definition.warnings)
+    for task in definition.graph.tasks:
+        for (kind, config), below in zip(works_of(task), ("", "/compensate"), strict=False):
+            for name in names_in(kind, config):
+                is_missing = f"there is no action {name!r:.100} yet; {task.key!r} fails when it is reached"
+                is_open = f"whether there is an action {name!r:.100} is known on the server only"
+                message = is_open if actions is None else is_missing
+                found.append(Fault(message, definition.pointers.get(task.key, "") + below, "unknown_action"))
+    return found
 
 
 def _in_order(faults: Iterable[Fault]) -> tuple[Fault, ...]:

@@ -38,14 +38,22 @@ class _Entry:
         self.major: int = getattr(handler, "major", 1)
         self.spellings: dict[str, str] = dict(getattr(handler, "spellings", {}))
         msgspec.json.Decoder(handler.shape)  # one that cannot be decoded is found at start, not at the first run
-        self.shape = ConfigShape(handler.type, handler.shape, self.spellings)
+        self.shape = ConfigShape(handler.type, handler.shape, self.spellings, getattr(handler, "same", None))
 
     def run(self, call: TaskCall, context: NodeContext) -> Outcome | Awaitable[Outcome]:
+        return self.handler.run(call, self.config(call), context)
+
+    def rehearse(self, call: TaskCall) -> Outcome | None:
+        config = self.config(call)
+        rehearse = getattr(self.handler, "rehearse", None)
+        outcome: Outcome | None = None if rehearse is None else rehearse(call, config)
+        return outcome
+
+    def config(self, call: TaskCall) -> msgspec.Struct:
         try:
-            config = msgspec.convert(call.config, self.handler.shape)
+            return msgspec.convert(call.config, self.handler.shape)
         except msgspec.ValidationError as error:
             raise TaskError(f"config: {error}", type="invalid_config", retryable=False) from None
-        return self.handler.run(call, config, context)
 
 
 class Catalog:
@@ -148,6 +156,11 @@ class Catalog:
         entry = self._find(type)
         return entry.shape.faults(config, where) if entry is not None else []
 
+    def part_faults(self, type: str, config: Mapping[str, Any], where: str) -> list[Fault]:  # noqa: A002
+        """The same of a part of a config: fields may be missing."""
+        entry = self._find(type)
+        return entry.shape.faults(config, where, whole=False) if entry is not None else []
+
     def run(self, call: TaskCall, beat: Callable[[], None], context: NodeContext) -> Outcome | Awaitable[Outcome]:
         """One attempt. Raises `TaskError` when the rendered config does not fit."""
         entry = self._find(call.type)
@@ -156,6 +169,25 @@ class Catalog:
         if call.secrets:
             return opened(call, context.beating(beat), entry.run, blocking=entry.handler.blocking)
         return entry.run(call, context.beating(beat))
+
+    def rehearse(self, call: TaskCall) -> Outcome | None:
+        """What it comes to, without any effect; None: that is seen only when it is really done.
+
+        Raises `TaskError` when the rendered config does not fit.
+        """
+        entry = self._find(call.type)
+        return None if entry is None else entry.rehearse(call)
+
+    def check(self, call: TaskCall) -> None:
+        """Raises `TaskError` when the rendered config does not fit."""
+        entry = self._find(call.type)
+        if entry is not None:
+            entry.config(call)
+
+    def has_effects(self, type: str) -> bool:  # noqa: A002
+        """Whether it does more than its outcome says."""
+        entry = self._find(type)
+        return entry is not None and not hasattr(entry.handler, "rehearse")
 
     def _find(self, type: str) -> _Entry | None:  # noqa: A002
         return self._entries.get(type) or self._entries.get(self.resolve(type) or "")

@@ -105,9 +105,8 @@ def _check_task(placed: Placed, definition: Definition, nodes: NodeTypes) -> lis
         faults.append(Fault("a timeout is in seconds, above 0 and at most a year", f"{where}/timeout", "out_of_range"))
     faults.extend(_check_liveness(task, where))
     if task.on_error not in ("fail", "continue") and task.on_error not in definition.pointers:
-        message = (
-            f"`on_error` is fail, continue, or the key of a task; there is no task {task.on_error!r:.100}, add it first"
-        )
+        hint = suggestion(task.on_error, ("fail", "continue", *definition.pointers))
+        message = f"`on_error` is fail, continue, or the key of a task; there is no task {task.on_error!r:.100}{hint}"
         faults.append(Fault(message, f"{where}/on_error", "unknown_task"))
     return faults
 
@@ -140,7 +139,7 @@ def _check_templates(tasks: Iterable[Placed], nodes: NodeTypes) -> tuple[Referen
         config, wrong = compile_config(task.config, conditions, field, names, placed.apart)
         if config.secrets:
             public = nodes.public(task.type, task.config)
-            faults += _check_secrets(compile_config(public, (), field, names, placed.apart)[0])
+            faults += secret_faults(compile_config(public, (), field, names, placed.apart)[0])
         for template, bad in (
             (config, wrong),
             compile_condition(task.when, f"{where}/when"),
@@ -157,7 +156,7 @@ def _check_templates(tasks: Iterable[Placed], nodes: NodeTypes) -> tuple[Referen
     return references, faults
 
 
-def _check_secrets(public: Template | ConfigTemplate) -> list[Fault]:
+def secret_faults(public: Template | ConfigTemplate) -> list[Fault]:
     """`public` is what stands in fields that are no place for a secret."""
     return [
         Fault(

@@ -4,7 +4,7 @@ The stored form of a config has one spelling, so that the same meaning has the s
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,6 +14,7 @@ from engine.bodies import BODY, Body
 from engine.documents import pointer
 from engine.errors import Fault
 from engine.expressions.templates import has_template
+from engine.graph import suggestion
 from engine.rendering import RULE, replaced, steps_of
 from engine.task_ports import Shape
 
@@ -27,8 +28,15 @@ _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]|\[\.\.\.\]")
 class ConfigShape:
     """What is known of the configs of one node type."""
 
-    def __init__(self, type: str, shape: Shape, spellings: Mapping[str, str]) -> None:  # noqa: A002
+    def __init__(
+        self,
+        type: str,  # noqa: A002
+        shape: Shape,
+        spellings: Mapping[str, str],
+        same: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    ) -> None:
         self.shape = shape
+        self._same = same
         self._verbatim = tuple(_marked(inspect.type_info(shape), "verbatim", ()))
         self._conditions = tuple(_marked(inspect.type_info(shape), "condition", ()))
         self._guards = tuple(_marked(inspect.type_info(shape), "guard", ()))
@@ -46,8 +54,9 @@ class ConfigShape:
         return msgspec.json.schema(self.shape)
 
     def canonical(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """`config` with each field under its own name."""
-        return {name: config[spelled] for name, spelled in self._written(config).items()}
+        """`config` with each field under its own name, and equal values alike."""
+        named = {name: config[spelled] for name, spelled in self._written(config).items()}
+        return named if self._same is None else self._same(named)
 
     def conditions(self, config: Mapping[str, Any]) -> tuple[str, ...]:
         """Pointers to the conditions in a config, as it was written, and after `RULE` to the rules."""
@@ -69,10 +78,11 @@ class ConfigShape:
             config = replaced(config, steps_of(config, place), None)
         return config
 
-    def faults(self, config: Mapping[str, Any], where: str) -> list[Fault]:
+    def faults(self, config: Mapping[str, Any], where: str, *, whole: bool = True) -> list[Fault]:
         """What is wrong with a config as it was written; values with templates are left to the run.
 
-        Conditions are not looked at here: see `engine.rendering`; nor is the config of a task inside this one.
+        Conditions are not looked at here: see `engine.rendering`; nor is the config of a task inside this one. Not
+        `whole`: fields may be missing.
         """
         for place in (*self.conditions(config), *self._places(self._guards, config)):
             config = replaced(config, steps_of(config, place), True)
@@ -82,15 +92,15 @@ class ConfigShape:
         faults = [
             Fault(f"{name!r} is required by {self._type}", where + pointer(name), "required")
             for name, field in self._fields.items()
-            if field.required and name not in written
+            if whole and field.required and name not in written
         ]
         for name, spelled in written.items():
             if name in self._fields:
                 faults.extend(self._field_faults(name, config[spelled], where + pointer(spelled)))
             elif self._closed:
-                message = f"{self._type} has no field {name!r}; it has {', '.join(sorted(self._fields))}"
+                message = f"{self._type} has no field {name!r:.100}{suggestion(name, self._fields)}"
                 faults.append(Fault(message, where + pointer(spelled), "unknown_field"))
-        if not faults and not has_template(dict(config)):
+        if whole and not faults and not has_template(dict(config)):
             faults.extend(_faults(self.canonical(config), self.shape, where))
         return faults
 

@@ -4,7 +4,7 @@ The response cache is invalidated here and nowhere else: marked before a commit,
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -12,6 +12,8 @@ from typing import Any
 from msgspec import structs
 
 from engine import limits
+from engine.action_book import REFERRING, names_in
+from engine.actions import ACTION, Actions
 from engine.authoring import (
     Authoring,
     Form,
@@ -26,6 +28,7 @@ from engine.authoring import (
 from engine.cache_port import ResponseCache
 from engine.documents import pointer
 from engine.errors import (
+    Fault,
     Invalid,
     InvalidDocument,
     InvalidWorkflow,
@@ -36,12 +39,13 @@ from engine.errors import (
 from engine.graph import BRANCH, CONDITIONAL, TASK_KEY
 from engine.library import Entry, Library
 from engine.model import DEFAULT_NAMESPACE, DraftTask, Workflow
-from engine.ports import NewTask, NewWorkflow, Store, TaskEdit, VersionRow
+from engine.ports import Compiled, NewTask, NewWorkflow, Store, TaskEdit, VersionRow
 from engine.sources import Source
 
 UNNAMED = "Untitled workflow"
 
 Ref = int | str
+Check = Callable[[Actions, Workflow], None]
 BETWEEN_TASKS = frozenset({"key", "order", "execution_type", "depends_on", "on_error", "type"})
 """Fields of a task that other tasks, or their order, depend on; `type`, because a branch leads to others."""
 
@@ -99,7 +103,9 @@ class Drafts:
 
     async def inspect(self, source: Source) -> Report:
         """Everything that is wrong in a document. In a thread: a large one takes a while."""
-        return await asyncio.to_thread(self._authoring.inspect, source)
+        read = await asyncio.to_thread(self._authoring.read, source)
+        actions = await self._actions(read.actions)
+        return await asyncio.to_thread(self._authoring.report, source, read, actions)
 
     def is_document(self, value: Mapping[str, Any]) -> bool:
         return self._authoring.recognise(value) is not None
@@ -155,16 +161,31 @@ class Drafts:
         return after, "unchanged" if after.revision == before.revision else "updated"
 
     async def _readable(self, source: Source) -> Report:
-        report = await self.inspect(source)
-        if report.faults:
-            kind = InvalidDocument if report.dialect is None else InvalidWorkflow
-            raise kind(summary(report.faults), faults=report.faults)
-        return report
+        return _sound(await self.inspect(source))
 
     async def written(self, ref: Ref, form: Form) -> Written:
         """The draft in one of its forms. Raises `WrittenOtherwise` for the source of what has none."""
         draft = await self.get(ref)
         return await asyncio.to_thread(self._authoring.written_as, draft, form)
+
+    async def compiled(self, what: Ref | Source) -> tuple[Compiled, tuple[Fault, ...]]:
+        """What a document, or a draft, means now, and its warnings; nothing is kept. Raises `InvalidWorkflow`."""
+        if not isinstance(what, Source):
+            draft = await self.get(what)
+            actions = await self._actions(await asyncio.to_thread(self._authoring.actions_of, draft))
+            return await asyncio.to_thread(self._authoring.compile, draft, lambda names: actions), ()
+        read = await asyncio.to_thread(self._authoring.read, what)
+        actions = await self._actions(read.actions)
+        report = _sound(await asyncio.to_thread(self._authoring.report, what, read, actions))
+        return await asyncio.to_thread(self._authoring.compile_read, read, actions), report.warnings
+
+    async def _actions(self, names: Collection[str]) -> Actions:
+        return await self._store.get_actions(DEFAULT_NAMESPACE, names) if names else {}
+
+    def forget(self) -> None:
+        """What drafts mean may have changed: an action did."""
+        self._changes += 1
+        self._current.clear()
 
     # --- tasks ---
 
@@ -181,34 +202,45 @@ class Drafts:
     async def add_task(self, ref: Ref, new: NewTask) -> DraftTask:
         _check_texts({"name": new.name, "description": new.description})
         _check_task_key(new.key)
-        return _find(*await self._edit(ref, TaskEdit(partial(self._check_edit, None, {}), new=new)))
+        check = partial(self._check_edit, None, {})
+        return _find(*await self._edit(ref, check, new.type, new.parameters, new=new))
 
     async def update_task(self, ref: Ref, task_id: int, changes: Mapping[str, Any]) -> DraftTask:
         _check_texts(changes)
         _check_task_key(changes.get("key"))
-        edit = TaskEdit(partial(self._check_edit, task_id, changes), task_id=task_id, changes=changes)
-        return _find(*await self._edit(ref, edit))
+        check = partial(self._check_edit, task_id, changes)
+        kind, parameters = changes.get("type") or ACTION, changes.get("parameters", {})
+        return _find(*await self._edit(ref, check, kind, parameters, task_id=task_id, changes=changes))
 
     async def delete_task(self, ref: Ref, task_id: int) -> None:
-        await self._edit(ref, TaskEdit(self._checked, task_id=task_id))
+        await self._edit(ref, self._checked, None, {}, task_id=task_id)
 
-    async def _edit(self, ref: Ref, edit: TaskEdit) -> tuple[Workflow, int]:
-        """Settles the key that the workflow has after the edit too: somebody may have renamed it meanwhile."""
+    async def _edit(
+        self, ref: Ref, check: Check, kind: str | None, parameters: Mapping[str, Any], **edit: Any
+    ) -> tuple[Workflow, int]:
+        """Checks with the actions that tasks of the draft, or one of this kind with these parameters, refer to; of one
+        that somebody adds meanwhile the version is checked.
+
+        Settles the key that the workflow has after the edit too: somebody may have renamed it meanwhile.
+        """
         before = await self.get(ref)
+        configs = [(t.type, t.parameters) for t in before.tasks if t.type in REFERRING]
+        actions = await self._actions({name for pair in (*configs, (kind, parameters)) for name in names_in(*pair)})
         tags = _tags(before.id, before.key)
         async with self._writing(tags):
-            draft, task_id = await self._store.edit_tasks(DEFAULT_NAMESPACE, before.id, edit)
+            change = TaskEdit(partial(check, actions), **edit)
+            draft, task_id = await self._store.edit_tasks(DEFAULT_NAMESPACE, before.id, change)
             tags.extend(tag for tag in _tags(draft.key) if tag not in tags)
         return draft, task_id
 
     # --- versions ---
 
-    def _checked(self, draft: Workflow) -> None:
+    def _checked(self, actions: Actions, draft: Workflow) -> None:
         """Raises `InvalidWorkflow` with all faults of the draft."""
         _check_rows(draft)
-        self._authoring.define(draft)
+        self._authoring.define(draft, actions)
 
-    def _check_edit(self, task_id: int | None, changes: Mapping[str, Any], draft: Workflow) -> None:
+    def _check_edit(self, task_id: int | None, changes: Mapping[str, Any], actions: Actions, draft: Workflow) -> None:
         """As `_checked`; faults of the edited task (None: the newest) point into the body that was sent."""
         _check_rows(draft)
         edited = task_id or max(task.id for task in draft.tasks)
@@ -216,7 +248,7 @@ class Drafts:
         if self._stands_alone(draft, index, None if task_id is None else changes):
             return
         try:
-            self._checked(draft)
+            self._checked(actions, draft)
         except InvalidWorkflow as error:
             place = pointer("tasks", index)
             faults = [structs.replace(f, pointer=_below(f.pointer, place)) for f in error.faults]
@@ -233,7 +265,7 @@ class Drafts:
             alone = follows and {task.key for task in draft.tasks[:-1]}.issuperset(task.depends_on)
         else:
             alone = BETWEEN_TASKS.isdisjoint(changes)
-        if not alone or task.type in BRANCH | CONDITIONAL:
+        if not alone or task.type in BRANCH | CONDITIONAL | REFERRING:
             return False
         lone = structs.replace(task, depends_on=(), on_error="fail")
         try:
@@ -290,10 +322,17 @@ class Drafts:
         try:
             yield
         finally:
-            self._changes += 1
-            self._current.clear()
+            self.forget()
             if self._cache is not None:
                 await self._cache.settle(tags)
+
+
+def _sound(report: Report) -> Report:
+    """Raises all faults of it, if there are any."""
+    if report.faults:
+        kind = InvalidDocument if report.dialect is None else InvalidWorkflow
+        raise kind(summary(report.faults), faults=report.faults)
+    return report
 
 
 def _tags(*refs: Ref | None) -> list[str]:

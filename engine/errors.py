@@ -15,7 +15,8 @@
     │   ├── ApprovalNotFound
     │   ├── SecretNotFound
     │   ├── TriggerNotFound
-    │   └── EventNotFound
+    │   ├── EventNotFound
+    │   └── ActionNotFound
     ├── Conflict                the thing is not in a state that allows it
     │   ├── KeyTaken
     │   ├── WrittenOtherwise
@@ -158,6 +159,12 @@ class EventNotFound(NotFound):
     """There is no such event; POST /events answers the ids."""
 
     code = "event_not_found"
+
+
+class ActionNotFound(NotFound):
+    """There is no such action; list them with GET /actions."""
+
+    code = "action_not_found"
 
 
 class Conflict(MillraceError):

@@ -63,11 +63,16 @@ class Placed(NamedTuple):
                 yield f"{self.config}/{word}", self.task.config[word]
 
 
+def config_pointer(definition: Definition, key: str) -> str:
+    """Where the user wrote the config of the task `key`."""
+    return definition.configs.get(key) or f"{definition.pointers.get(key, '')}/{definition.config_field}"
+
+
 def all_tasks(definition: Definition, resolve: Resolve, undoing: Iterable[Task]) -> Iterator[Placed]:
     """The tasks of a graph and its compensations, each followed by what it runs many times."""
     for task in (*definition.graph.tasks, *undoing):
         where = definition.pointers.get(task.key, "")
-        config = definition.configs.get(task.key) or f"{where}/{definition.config_field}"
+        config = config_pointer(definition, task.key)
         kind = definition.types.get(task.key, f"{where}/type")
         names = NAMES if is_compensation(task.key) else ()
         placed: Placed | None = Placed(task, where, config, kind, names, _kind(task, resolve))

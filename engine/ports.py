@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import msgspec
 
 from engine import limits
+from engine.actions import ActionStore, ReadActions
 from engine.events import EventRecord, StoredEvent
 from engine.model import (
     Compensation,
@@ -221,11 +222,12 @@ class NewTask(Record, frozen=True):
 
 
 class Compiled(Record, frozen=True):
-    """What a draft compiles to; the bytes are canonical JSON, the digest is that of `graph` alone."""
+    """What a draft compiles to, as canonical JSON; the digest is that of `graph`. `actions` are those it refers to."""
 
     digest: str
     graph: bytes
     presentation: bytes
+    actions: tuple[str, ...] = ()
 
 
 class VersionRow(Record, frozen=True, omit_defaults=False):
@@ -274,7 +276,7 @@ class DraftStore(Protocol):
         ...
 
     async def ensure_version(
-        self, namespace: str, ref: int | str, compile_draft: Callable[[Workflow], Compiled]
+        self, namespace: str, ref: int | str, compile_draft: Callable[[Workflow, ReadActions], Compiled]
     ) -> tuple[WorkflowVersion, int]:
         """The version that the present draft stands for, made if its digest is new, and the draft's revision.
 
@@ -406,7 +408,7 @@ class JournalStore(Protocol):
         ...
 
 
-class Store(DraftStore, JournalStore, WaitStore, OutboxStore, SecretStore, EventStore, Protocol):
+class Store(DraftStore, JournalStore, WaitStore, OutboxStore, SecretStore, ActionStore, EventStore, Protocol):
     """Where state lives."""
 
     shared: ClassVar[bool]

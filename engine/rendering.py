@@ -38,7 +38,7 @@ class ConfigTemplate:
         """The config for a `Scope`. Raises `TaskError` (not retryable)."""
         config: dict[str, Any] = self._rest.render(scope)
         for (*steps, last), condition in self._conditions:
-            _at(config, steps)[last] = condition.render(scope)
+            at(config, steps)[last] = condition.render(scope)
         return config | self._kept if self._kept else config
 
 
@@ -58,7 +58,7 @@ class RuleTemplate:
     def render(self, scope: Any) -> dict[str, Any]:
         """Raises `TaskError` (not retryable)."""
         rendered = self._values.render(scope)
-        return {"rule": self._rule, "values": [_at(rendered, steps) for steps in self._places]}
+        return {"rule": self._rule, "values": [at(rendered, steps) for steps in self._places]}
 
 
 def compile_rule(value: Any, where: str = "", names: Collection[str] = ()) -> tuple[RuleTemplate, list[Fault]]:
@@ -110,7 +110,7 @@ def compile_config(
         if steps[0] in kept:
             continue
         compile_part = compile_rule if place.startswith(RULE) else compile_condition
-        template, wrong = compile_part(_at(config, steps), where + pointer(*steps), names)
+        template, wrong = compile_part(at(config, steps), where + pointer(*steps), names)
         rest = replaced(rest, steps, None)
         compiled.append((steps, template))
         faults += wrong
@@ -123,11 +123,12 @@ def steps_of(config: Any, place: str) -> Steps:
     steps: list[str | int] = []
     for text in place.removeprefix(RULE).split("/")[1:]:
         step = text.replace("~1", "/").replace("~0", "~")
-        steps.append(int(step) if isinstance(_at(config, steps), list) else step)
+        steps.append(int(step) if isinstance(at(config, steps), list) else step)
     return tuple(steps)
 
 
-def _at(value: Any, steps: Iterable[str | int]) -> Any:
+def at(value: Any, steps: Iterable[str | int]) -> Any:
+    """What stands there."""
     for step in steps:
         value = value[step]
     return value

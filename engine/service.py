@@ -8,12 +8,14 @@ from typing import Any
 import msgspec
 
 from engine import limits
+from engine.action_book import ActionBook
 from engine.approvals import Approvals
 from engine.authoring import Form, Report, Written
 from engine.cache_port import ResponseCache
 from engine.caretakers.lag import LATE, LoopLag
 from engine.documents import check_payload, digest
 from engine.drafts import Drafts, Ref
+from engine.dry_run import DryRuns
 from engine.errors import AlreadyEnded, ExecutionNotFound, IdempotencyMismatch, Invalid, LeaseLost, MillraceError
 from engine.events import ExecutionStarted, StoredEvent, encode
 from engine.failpoints import hit
@@ -86,8 +88,12 @@ class WorkflowService:
         trials: Trials,
         secrets: Keeper,
         hold: float = 10.0,
+        actions: ActionBook,
+        dry_runs: DryRuns,
     ) -> None:
         self.cache = cache
+        self.actions = actions
+        self.dry_runs = dry_runs
         self.secrets = secrets
         self.trials = trials
         self.approvals = Approvals(store, views, self._told)

@@ -98,8 +98,10 @@ class NodeHandler(Protocol):
 
     `shape` is what the rendered config is converted to; its constraints give the faults at save. A handler may have
     `aliases` (other names of its type), `spellings` (other names of its fields, to the fields; camelCase is known
-    without them), `major` (1 if it has none: what `type@major` pins) and `connections` (the kinds of named servers
-    that it uses, each with the shape of its settings).
+    without them), `major` (1 if it has none: what `type@major` pins), `connections` (the kinds of named servers that it
+    uses, each with the shape of its settings), `same` (a config, not yet rendered, to the one form in which all configs
+    with its meaning are stored) and `rehearse` (for dry runs: the outcome of a call and its config that has no effect
+    and takes no time; without one a dry run takes its output from a mock, or leaves it open).
     `run` answers an outcome at once (light work only), or an awaitable of one; with `blocking = True` it is
     called in a thread. It raises `TaskError` for a failure; any other exception is a retryable failure.
     """

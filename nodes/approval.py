@@ -80,6 +80,9 @@ class ApprovalNode:
     blocking: ClassVar[bool] = False
 
     def run(self, call: TaskCall, config: Config, context: NodeContext) -> Outcome:
+        return self.rehearse(call, config)
+
+    def rehearse(self, call: TaskCall, config: Config) -> Outcome:
         request = ApprovalRequest(
             config.title,
             config.message,

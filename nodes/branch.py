@@ -47,6 +47,9 @@ class Branch:
     blocking: ClassVar[bool] = False
 
     def run(self, call: TaskCall, config: Config, context: NodeContext) -> Outcome:
+        return self.rehearse(call, config)
+
+    def rehearse(self, call: TaskCall, config: Config) -> Outcome:
         holding = [number for number, case in enumerate(config.cases, 1) if case.condition]
         holding += [number for number, case in enumerate(config.cases, 1) if case.otherwise]
         if not holding:

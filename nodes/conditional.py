@@ -31,6 +31,9 @@ class Conditional:
     blocking: ClassVar[bool] = False
 
     def run(self, call: TaskCall, config: Config, context: NodeContext) -> Outcome:
+        return self.rehearse(call, config)
+
+    def rehearse(self, call: TaskCall, config: Config) -> Outcome:
         return Completed({"result": config.condition}, config.true_edge if config.condition else config.false_edge)
 
 

@@ -1,12 +1,13 @@
 """`delay`: a durable wait that holds no slot and no memory."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
 from engine import limits
-from engine.clock import parse_rfc3339
+from engine.clock import parse_rfc3339, rfc3339
 from engine.errors import Invalid
+from engine.expressions.templates import has_template
 from engine.model import Outcome, Sleep, TaskCall
 from engine.task_ports import NodeContext, Shape
 
@@ -34,7 +35,24 @@ class Delay:
     shape: ClassVar[Shape] = Config
     blocking: ClassVar[bool] = False
 
+    @staticmethod
+    def same(config: dict[str, Any]) -> dict[str, Any]:
+        """Milliseconds as seconds, a moment in UTC; what a template will give is not known yet."""
+        config = {name: value for name, value in config.items() if value is not None}
+        match config:
+            case {"ms": bool()}:
+                return config
+            case {"ms": int() | float() as ms, **rest} if "duration_seconds" not in rest:
+                return {**rest, "duration_seconds": ms / 1000}
+            case {"until": str() as until} if not has_template(until):
+                return {**config, "until": _utc(until)}
+            case _:
+                return config
+
     def run(self, call: TaskCall, config: Config, context: NodeContext) -> Outcome:
+        return self.rehearse(call, config)
+
+    def rehearse(self, call: TaskCall, config: Config) -> Outcome:
         if config.until is not None:
             return Sleep(until=_moment(config.until))
         return Sleep(
@@ -47,6 +65,14 @@ def _moment(until: str) -> float:
         return parse_rfc3339(until)
     except Invalid as error:
         raise ValueError(f"until: {error.message}") from None
+
+
+def _utc(until: str) -> str:
+    """What is no moment stays as it is: the check says so."""
+    try:
+        return rfc3339(parse_rfc3339(until)) or until
+    except Invalid:
+        return until
 
 
 handler = Delay()

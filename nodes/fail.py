@@ -26,6 +26,9 @@ class Fail:
     blocking: ClassVar[bool] = False
 
     def run(self, call: TaskCall, config: Config, context: NodeContext) -> NoReturn:
+        self.rehearse(call, config)
+
+    def rehearse(self, call: TaskCall, config: Config) -> NoReturn:
         raise TaskError(config.message, type=config.error_type, retryable=config.retryable)
 
 

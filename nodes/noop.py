@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 import msgspec
 
 from engine import limits
-from engine.model import Completed, Outcome, TaskCall
+from engine.model import Completed, Outcome, Sleep, TaskCall
 from engine.task_ports import NodeContext, Shape
 
 
@@ -28,6 +28,9 @@ class Noop:
         if config.duration:
             return self._work(call, config.duration)
         return Completed(call.config)
+
+    def rehearse(self, call: TaskCall, config: Config) -> Outcome:
+        return Sleep(config.duration, output=call.config) if config.duration else Completed(call.config)
 
     async def _work(self, call: TaskCall, duration: float) -> Outcome:
         await asyncio.sleep(duration)

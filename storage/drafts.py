@@ -8,15 +8,19 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Executable, Row, Select, delete, func, insert, select, update
 from sqlalchemy.exc import DataError, IntegrityError
 
+from engine.actions import ReadActions
 from engine.errors import Invalid, KeyTaken, TaskNotFound, VersionNotFound, WorkflowNotFound
 from engine.model import DraftTask, Workflow, WorkflowVersion
 from engine.ports import Compiled, NewTask, NewWorkflow, TaskEdit, VersionRow
+from storage.actions import Actions, gate
 from storage.columns import is_id
 from storage.draft_cache import DraftCache
 from storage.records import TASK_COLUMNS, new_task_values, task_record, task_values, version_record, workflow_record
 from storage.secrets import Secrets
 from storage.tables import metadata
 from storage.triggers import Triggers
+
+CompileDraft = Callable[[Workflow, ReadActions], Compiled]
 
 workflow = metadata.tables["workflow"]
 task = metadata.tables["task"]
@@ -38,6 +42,7 @@ class Drafts:
         self._learned: list[Workflow] = []
         self.secrets = Secrets(connection, now)
         self.triggers = Triggers(connection, now, self._find)
+        self.actions = Actions(connection, now)
 
     def remember(self) -> None:
         """Puts what was read and written into the cache; to be called when it stands."""
@@ -149,15 +154,18 @@ class Drafts:
         return None if row is None else (version_record(row[:-1]), row.revision)
 
     def ensure_version(
-        self, namespace: str, ref: int | str, compile_draft: Callable[[Workflow], Compiled]
+        self, namespace: str, ref: int | str, compile_draft: CompileDraft
     ) -> tuple[WorkflowVersion, int]:
+        gate(self._connection)
         row = self._find(namespace, ref, lock=True)
         known = self.compiled(namespace, row.id)
         if known is not None:
             return known
-        compiled = compile_draft(self._learn(row, self._tasks(row)))
+        draft = self._learn(row, self._tasks(row))
+        compiled = compile_draft(draft, lambda names: self.actions.get(namespace, names))
         made = self._version(row.id, compiled)
-        values = {"compiled_revision": row.revision, "compiled_version": made.id}
+        actions = msgspec.json.encode(compiled.actions) if compiled.actions else None
+        values = {"compiled_revision": row.revision, "compiled_version": made.id, "actions": actions}
         self._connection.execute(update(workflow).where(workflow.c.id == row.id).values(**values))
         return made, row.revision
 
@@ -186,7 +194,8 @@ class Drafts:
         row = self._connection.execute(statement).one_or_none()
         if row is None:
             count = select(func.coalesce(func.max(version.c.number), 0) + 1).where(mine).scalar_subquery()
-            values = msgspec.structs.asdict(compiled) | {"workflow_id": workflow_id, "created_at": self._now}
+            values = {name: getattr(compiled, name) for name in ("digest", "graph", "presentation")}
+            values |= {"workflow_id": workflow_id, "created_at": self._now}
             made = insert(version).values(**values, number=count).returning(*_VERSION)
             return version_record(self._connection.execute(made).one())
         found = version_record(row)

@@ -6,12 +6,13 @@ SQLModel's tables on one more in a process with an engine, and on two in one tha
 so that four engines and an API need 26.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import psycopg2
 from sqlalchemy import ColumnElement, Connection, func, type_coerce
 
+from engine.actions import Action, NewAction
 from engine.errors import BatchRefused, ConfigurationError, EventNotFound, StoreUnavailable
 from engine.events import StoredEvent
 from engine.model import Envelope, ExecutionRow, Workflow, WorkflowVersion
@@ -21,7 +22,6 @@ from engine.ports import (
     Append,
     Claims,
     Committed,
-    Compiled,
     Cursor,
     ExecutionFilter,
     NewWorkflow,
@@ -45,7 +45,7 @@ from storage import postgresql_slots as pool_slots
 from storage.coalesce import Coalescer
 from storage.columns import Instant, is_id
 from storage.draft_cache import DraftCache
-from storage.drafts import Drafts, cannot_hold, key_taken
+from storage.drafts import CompileDraft, Drafts, cannot_hold, key_taken
 from storage.postgresql_appends import append, translate
 from storage.postgresql_batch import PREPARED
 from storage.postgresql_bell import Bell
@@ -161,7 +161,7 @@ class PostgreSQLStore:
         return await self._draft(lambda drafts: drafts.edit(namespace, ref, edit))
 
     async def ensure_version(
-        self, namespace: str, ref: int | str, compile_draft: Callable[[Workflow], Compiled]
+        self, namespace: str, ref: int | str, compile_draft: CompileDraft
     ) -> tuple[WorkflowVersion, int]:
         known = await self._draft(lambda drafts: drafts.compiled(namespace, ref), isolation="AUTOCOMMIT")
         if known is not None:
@@ -259,6 +259,25 @@ class PostgreSQLStore:
 
     async def looked_back(self, wait_id: int) -> None:
         await self._read(inbound.looked_back(wait_id))
+
+    # --- actions ---
+
+    async def create_action(self, namespace: str, new: NewAction) -> Action:
+        return await self._draft(lambda drafts: drafts.actions.create(namespace, new))
+
+    async def update_action(self, namespace: str, name: str, changes: Mapping[str, Any]) -> Action | None:
+        return await self._draft(lambda drafts: drafts.actions.update(namespace, name, changes))
+
+    async def delete_action(self, namespace: str, name: str) -> bool:
+        return await self._draft(lambda drafts: drafts.actions.delete(namespace, name))
+
+    async def list_actions(self, namespace: str, skip: int, limit: int) -> tuple[list[Action], int]:
+        return await self._draft(
+            lambda drafts: drafts.actions.page(namespace, skip, limit), isolation="REPEATABLE READ"
+        )
+
+    async def get_actions(self, namespace: str, names: Collection[str]) -> dict[str, Action]:
+        return await self._draft(lambda drafts: drafts.actions.get(namespace, names), isolation="AUTOCOMMIT")
 
     # --- leases ---
 

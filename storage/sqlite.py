@@ -5,7 +5,7 @@ import fcntl
 import os
 import secrets
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -15,6 +15,7 @@ from typing import Any, ClassVar, TypeVar
 from sqlalchemy import Connection, QueuePool, create_engine, literal
 from sqlalchemy.exc import SQLAlchemyError
 
+from engine.actions import Action, NewAction
 from engine.errors import ConfigurationError, MillraceError, StoreUnavailable
 from engine.events import StoredEvent
 from engine.model import Envelope, ExecutionRow, Workflow, WorkflowVersion
@@ -24,7 +25,6 @@ from engine.ports import (
     Append,
     Claims,
     Committed,
-    Compiled,
     Cursor,
     ExecutionFilter,
     NewWorkflow,
@@ -53,7 +53,7 @@ from storage import (
 from storage.coalesce import Coalescer
 from storage.columns import Instant, from_microseconds, to_microseconds
 from storage.draft_cache import DraftCache
-from storage.drafts import Drafts
+from storage.drafts import CompileDraft, Drafts
 from storage.sqlite_writer import Clock, Work, Writer
 
 T = TypeVar("T")
@@ -160,7 +160,7 @@ class SQLiteStore:
         return await self._draft(lambda drafts: drafts.edit(namespace, ref, edit))
 
     async def ensure_version(
-        self, namespace: str, ref: int | str, compile_draft: Callable[[Workflow], Compiled]
+        self, namespace: str, ref: int | str, compile_draft: CompileDraft
     ) -> tuple[WorkflowVersion, int]:
         known = await self._view(lambda drafts: drafts.compiled(namespace, ref))
         if known is not None:
@@ -248,6 +248,23 @@ class SQLiteStore:
 
     async def looked_back(self, wait_id: int) -> None:
         await self._write(lambda work: sqlite_received.looked_back(work.db, wait_id))
+
+    # --- actions ---
+
+    async def create_action(self, namespace: str, new: NewAction) -> Action:
+        return await self._draft(lambda drafts: drafts.actions.create(namespace, new))
+
+    async def update_action(self, namespace: str, name: str, changes: Mapping[str, Any]) -> Action | None:
+        return await self._draft(lambda drafts: drafts.actions.update(namespace, name, changes))
+
+    async def delete_action(self, namespace: str, name: str) -> bool:
+        return await self._draft(lambda drafts: drafts.actions.delete(namespace, name))
+
+    async def list_actions(self, namespace: str, skip: int, limit: int) -> tuple[list[Action], int]:
+        return await self._view(lambda drafts: drafts.actions.page(namespace, skip, limit))
+
+    async def get_actions(self, namespace: str, names: Collection[str]) -> dict[str, Action]:
+        return await self._view(lambda drafts: drafts.actions.get(namespace, names))
 
     # --- leases ---
 

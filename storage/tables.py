@@ -66,7 +66,10 @@ def _partial(name: str, *columns: str, where: str) -> Index:
 
 
 class WorkflowTable(Base, table=True):
-    """A template. `key` is NULL once archived; `compiled_version` is what revision `compiled_revision` made."""
+    """A template. `key` is NULL once archived; `compiled_version` is what revision `compiled_revision` made.
+
+    `actions` are the names of actions that it refers to, if it does: their change makes a new revision.
+    """
 
     __tablename__ = "workflow"
     __table_args__ = (
@@ -85,6 +88,7 @@ class WorkflowTable(Base, table=True):
     revision: int = _number(BigInteger, 1)
     compiled_revision: int | None = _column(BigInteger, null=True)
     compiled_version: int | None = _column(BigInteger, null=True)
+    actions: bytes | None = _column(LargeBinary, null=True)
     max_concurrency: int | None = _column(Integer, null=True)
     timeout: float | None = _column(Float, null=True)
     created_at: float = _column(Instant)
@@ -377,5 +381,19 @@ class SecretTable(Base, table=True):
     nonce: bytes = _column(LargeBinary)
     ciphertext: bytes = _column(LargeBinary)
     hosts: bytes = _column(LargeBinary)
+    created_at: float = _column(Instant)
+    updated_at: float = _column(Instant)
+
+
+class ActionTable(Base, table=True):
+    """A node type and a part of a config, under a name."""
+
+    __tablename__ = "action"
+    namespace: str = _column(Text, primary_key=True)
+    name: str = _column(Text, primary_key=True)
+    handler_type: str = _column(Text)
+    config: bytes = _column(LargeBinary)
+    encoding: int = _number(SmallInteger, 0)
+    description: str | None = _column(Text, null=True)
     created_at: float = _column(Instant)
     updated_at: float = _column(Instant)

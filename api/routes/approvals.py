@@ -10,8 +10,8 @@ from api.answers import Json
 from api.approval_answers import ApprovalAnswer, ApprovalPage
 from api.body import StrictRoute
 from api.contract import answer, refusals
+from api.execution_schemas import DecisionBody, VerdictBody
 from api.parameters import After, ApprovalId, ApprovalStatus, ExecutionId, Limit, Service
-from api.schemas import DecisionBody, VerdictBody
 from engine import limits
 from engine.approvals import Approval
 from engine.service import WorkflowService

@@ -1,20 +1,25 @@
 """What workflows mean: define one in any dialect, check it, replace it, look at its versions, go back to one."""
 
+import asyncio
+import time
 from typing import Annotated, Any, TypeVar
 
+import msgspec
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
-from api import answers
+from api import answers, dry_run_answers
 from api.answers import Json, ReportAnswer, VersionAnswer, WorkflowAnswer
 from api.body import StrictRoute, read_source
 from api.contract import answer, document_body, link, refusals, written
-from api.parameters import MAX_ID, Limit, Ref, Service
-from api.schemas import RollbackBody, WorkflowBody, WorkflowChanges
+from api.dry_run_answers import DryRunAnswer
+from api.parameters import MAX_ID, Limit, Ref, Service, parse_ref
+from api.schemas import DryRunBody, RollbackBody, WorkflowBody, WorkflowChanges
 from api.shapes import DOCUMENTS
 from engine.authoring import Form
-from engine.errors import Invalid, InvalidDocument
+from engine.clock import parse_rfc3339
+from engine.errors import Fault, Invalid, InvalidDocument, InvalidWorkflow, WorkflowNotFound
 from engine.sources import Source
 
 router = APIRouter(prefix="/workflows", tags=["definitions"], route_class=StrictRoute, default_response_class=Response)
@@ -80,6 +85,52 @@ async def validate_workflow(request: Request, service: Service) -> Response:
     """Saves nothing, and lists all that is wrong with its place and a suggestion; warnings do not prevent saving."""
     source = _given(await read_source(request), lenient=True)
     return Json(answers.report(await service.inspect_document(source)))
+
+
+@router.post(
+    "/dry-run",
+    operation_id="dry_run",
+    summary="Walk through a definition without doing it",
+    responses=answer(200, "What would be done.", DryRunAnswer) | refusals(404, 413, 415),
+    openapi_extra=document_body("DryRunBody"),
+)
+async def dry_run(request: Request, service: Service) -> Response:
+    """Nothing is called, done or saved, and no time passes.
+
+    Shows each task: whether it would be called and with which config, where a branch goes, what is waited for, what is
+    tried again. Tasks with effects come to what `mocks` say, else their output is left open, and what depends on it.
+    """
+    source = _given(await read_source(request))
+    body = _fields(DryRunBody, source)
+    if (body.definition is None) == (body.workflow is None):
+        raise Invalid("say what to walk through: either a definition or a workflow", pointer="/definition")
+    now = time.time() if body.now is None else parse_rfc3339(body.now, "/now")
+    value = {} if body.input is None else body.input
+    try:
+        done = await service.dry_runs.run(await _what(body), value, body.mocks, now)
+    except (InvalidWorkflow, InvalidDocument) as error:
+        faults = [_inside(fault, body, source) for fault in error.faults]
+        raise type(error)(error.message, faults=faults) from None
+    return Json(dry_run_answers.dry_run(done))
+
+
+async def _what(body: DryRunBody) -> int | str | Source:
+    if body.definition is not None:
+        written = body.definition
+        data = written.encode() if isinstance(written, str) else msgspec.json.encode(written)
+        return await asyncio.to_thread(Source, data, strict_json=not isinstance(written, str))
+    ref = parse_ref(str(body.workflow))
+    if ref is None:
+        raise WorkflowNotFound(f"there is no workflow {str(body.workflow)[:80]!r}; list them with GET /workflows/")
+    return ref
+
+
+def _inside(fault: Fault, body: DryRunBody, source: Source) -> Fault:
+    """A fault of the definition, in the body; one in a text keeps its line there. JSON would have to be read again."""
+    if isinstance(body.definition, str):
+        return msgspec.structs.replace(fault, pointer="/definition")
+    inside = Fault(fault.message, f"/definition{fault.pointer}", fault.code)
+    return inside if source.is_json else source.placed(inside)
 
 
 @router.get(

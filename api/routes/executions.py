@@ -18,6 +18,7 @@ from api.execution_answers import (
     StartedAnswer,
     TaskRunAnswer,
 )
+from api.execution_schemas import CancelBody, DataBody, ParametersBody, StartBody
 from api.parameters import (
     MAX_ID,
     After,
@@ -32,7 +33,6 @@ from api.parameters import (
     Statuses,
     WorkflowFilter,
 )
-from api.schemas import CancelBody, DataBody, ParametersBody, StartBody
 from engine import limits
 from engine.model import ExecutionView
 from engine.service import Started, WorkflowService

@@ -86,7 +86,8 @@ class Compiler:
         found = find_root(node.segments, self.names)
         if found is not None:
             return strict(found.get, found.rest, node.text)
-        message = f"unknown path {node.text[:200]!r} in a template (column {node.column + 1}){root_hint(root)}"
+        hint = root_hint(root, suggest=not self.faults)
+        message = f"unknown path {node.text[:200]!r} in a template (column {node.column + 1}){hint}"
         return self.fault(message, place, "template_unknown_path")
 
     def var(self, node: Var, *, inner: bool) -> Render:

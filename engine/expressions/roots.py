@@ -1,5 +1,6 @@
 """The roots of paths: `input.…`, `tasks.<key>.output.…`, `<key>.output.…`, `execution.id`, `now`."""
 
+import difflib
 import time
 from collections.abc import Collection
 from functools import lru_cache
@@ -29,6 +30,7 @@ _MEANT = {
     **dict.fromkeys(("today", "date", "time"), "now"),
 }
 """What other systems call them."""
+_ROOTS = sorted(INPUT_ROOTS | RESERVED)
 
 
 class Root(NamedTuple):
@@ -70,9 +72,12 @@ _remembered = lru_cache(4096)(_plain_path)
 """A workflow is compiled many times: when it is checked, saved and loaded."""
 
 
-def root_hint(root: Segment) -> str:
-    """For what is no root."""
-    meant = _MEANT.get(str(root).lower())
+def root_hint(root: Segment, *, suggest: bool = True) -> str:
+    """For what is no root. Looking for one that is written alike costs more than all else: not for many."""
+    word = str(root).lower()
+    meant = _MEANT.get(word)
+    if meant is None and suggest and len(word) <= 24:
+        meant = next(iter(difflib.get_close_matches(word, _ROOTS, 1, 0.75)), None)
     return f", did you mean {meant!r}?; {UNKNOWN}" if meant else f"; {UNKNOWN}"
 
 

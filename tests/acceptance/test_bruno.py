@@ -22,7 +22,7 @@ def test_the_collection_passes(served: Served) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     walked = [path.stem for path in (ROOT / "bruno").glob("[0-9]*.bru")]
     assert [name for name in walked if name not in done.stdout] == []
-    assert len(walked) == 33
+    assert len(walked) == 39
 
 
 def _install() -> None:

@@ -257,6 +257,15 @@ async def test_refusals_have_lines(rest: Rest) -> None:
     assert [fault["line"] for fault in unreadable.json()["errors"]] == [1, 2]
 
 
+async def test_the_same_delay_has_the_same_digest(rest: Rest) -> None:
+    """001 writes milliseconds, 000 seconds."""
+    graph = {"nodes": [{"id": "wait", "type": "delay", "data": {"ms": 15_000}}]}
+    steps = {"start_at": "wait", "steps": {"wait": {"type": "delay", "duration_seconds": 15, "next": "end"}}}
+    digests = {(await rest.post("/workflows/validate", one)).json()["digest"] for one in (graph, steps)}
+    assert len(digests) == 1
+    assert None not in digests
+
+
 @pytest.mark.parametrize("path", ["/workflows", "/workflows/validate"])
 async def test_media_types(rest: Rest, path: str) -> None:
     text = b"tasks: []\n"

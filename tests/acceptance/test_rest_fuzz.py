@@ -24,7 +24,7 @@ def test_the_contract_holds(sqlite_url: str, tmp_path: Path) -> None:
         done = fuzz(address, tmp_path)
         assert done.returncode == 0, done.stdout[-8000:] + api.tail()
         assert "request failed" not in api.log.read_text()
-    assert "46 selected / 46 total" in done.stdout
+    assert "52 selected / 52 total" in done.stdout
 
 
 def fuzz(address: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from engine.actions import ReadActions
 from engine.errors import Invalid, KeyTaken, TaskNotFound, VersionNotFound, WorkflowNotFound
 from engine.model import Compensation, DraftTask, RetryPolicy, Workflow
 from engine.ports import Compiled, NewTask, Store, TaskEdit
@@ -220,10 +221,10 @@ async def test_fifty_at_once_lose_nothing(store: Store) -> None:
 
 
 def compiled(digest: str, presentation: bytes = b"{}") -> Any:
-    return lambda draft: Compiled(digest, f'{{"of":"{digest}"}}'.encode(), presentation)
+    return lambda draft, read: Compiled(digest, f'{{"of":"{digest}"}}'.encode(), presentation)
 
 
-def never(_draft: Workflow) -> Compiled:
+def never(_draft: Workflow, _read: ReadActions) -> Compiled:
     raise AssertionError("compiled again")
 
 
@@ -231,7 +232,7 @@ async def test_an_unchanged_draft_is_compiled_once(store: Store) -> None:
     made = await store.create_workflow(workflow(key="k"))
     drafts: list[Workflow] = []
 
-    def compile_draft(draft: Workflow) -> Compiled:
+    def compile_draft(draft: Workflow, read: ReadActions) -> Compiled:
         drafts.append(draft)
         return Compiled("d", b'{"g":1}', b'{"p":1}')
 
@@ -274,7 +275,7 @@ async def test_equal_digests_of_two_workflows_are_two_versions(store: Store) -> 
 async def test_a_compiler_that_raises_leaves_nothing(store: Store) -> None:
     made = await store.create_workflow(workflow())
     with pytest.raises(Invalid):
-        await store.ensure_version(SPACE, made.id, refuse)  # type: ignore[arg-type]
+        await store.ensure_version(SPACE, made.id, lambda draft, read: refuse(draft))  # type: ignore[arg-type, return-value]
     version, _ = await store.ensure_version(SPACE, made.id, compiled("d"))
     assert version.number == 1
 

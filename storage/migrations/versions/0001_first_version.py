@@ -245,6 +245,7 @@ def upgrade() -> None:  # noqa: PLR0915 - the whole schema
         sa.Column("revision", sa.BigInteger(), server_default=sa.text("1"), nullable=False),
         sa.Column("compiled_revision", sa.BigInteger(), nullable=True),
         sa.Column("compiled_version", sa.BigInteger(), nullable=True),
+        sa.Column("actions", sa.LargeBinary(), nullable=True),
         sa.Column("max_concurrency", sa.Integer(), nullable=True),
         sa.Column("timeout", sa.Float(), nullable=True),
         sa.Column("created_at", Instant(), nullable=False),
@@ -317,13 +318,41 @@ def upgrade() -> None:  # noqa: PLR0915 - the whole schema
         sa.UniqueConstraint("workflow_id", "number", name=op.f("uq_workflow_version_workflow_id_number")),
         sqlite_autoincrement=True,
     )
-    _secrets_and_events_from_outside()
+    _create_what_is_kept_by_name()
+    _create_events_from_outside()
     if op.get_bind().dialect.name == "postgresql":
         op.execute(FENCE)
         op.execute(EXPECT)
 
 
-def _secrets_and_events_from_outside() -> None:
+def _create_what_is_kept_by_name() -> None:
+    op.create_table(
+        "secret",
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=False),
+        sa.Column("nonce", sa.LargeBinary(), nullable=False),
+        sa.Column("ciphertext", sa.LargeBinary(), nullable=False),
+        sa.Column("hosts", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", Instant(), nullable=False),
+        sa.Column("updated_at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("namespace", "name", name=op.f("pk_secret")),
+    )
+    op.create_table(
+        "action",
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("handler_type", sa.Text(), nullable=False),
+        sa.Column("config", sa.LargeBinary(), nullable=False),
+        sa.Column("encoding", sa.SmallInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("description", sa.Text(), nullable=True),
+        sa.Column("created_at", Instant(), nullable=False),
+        sa.Column("updated_at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("namespace", "name", name=op.f("pk_action")),
+    )
+
+
+def _create_events_from_outside() -> None:
     with op.batch_alter_table("wait", schema=None) as batch_op:
         batch_op.create_index(
             "ix_wait_lookback",
@@ -340,18 +369,6 @@ def _secrets_and_events_from_outside() -> None:
             postgresql_where=sa.text("kind = 'event' AND decided_by IS NOT NULL"),
         )
 
-    op.create_table(
-        "secret",
-        sa.Column("namespace", sa.Text(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("key_id", sa.Text(), nullable=False),
-        sa.Column("nonce", sa.LargeBinary(), nullable=False),
-        sa.Column("ciphertext", sa.LargeBinary(), nullable=False),
-        sa.Column("hosts", sa.LargeBinary(), nullable=False),
-        sa.Column("created_at", Instant(), nullable=False),
-        sa.Column("updated_at", Instant(), nullable=False),
-        sa.PrimaryKeyConstraint("namespace", "name", name=op.f("pk_secret")),
-    )
     op.create_table(
         "trigger",
         sa.Column("id", Id, nullable=False),

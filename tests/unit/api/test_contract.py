@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from api import contract, errors
 from api.app import VERSION
 from api.routes import (
+    actions,
     approvals,
     definitions,
     events,
@@ -35,6 +36,7 @@ DOCUMENTED = {
     "/workflows/{ref}/execute": {"post"},
     "/workflows/{ref}/run": {"post"},
     "/workflows/validate": {"post"},
+    "/workflows/dry-run": {"post"},
     "/workflows/{ref}/versions": {"get"},
     "/workflows/{ref}/versions/{version}": {"get"},
     "/workflows/{ref}/rollback": {"post"},
@@ -54,6 +56,8 @@ DOCUMENTED = {
     "/nodes": {"get"},
     "/nodes/{type}": {"get"},
     "/nodes/{type}/test": {"post"},
+    "/actions": {"get", "post"},
+    "/actions/{name}": {"get", "put", "delete"},
     "/secrets": {"get"},
     "/secrets/{name}": {"get", "put", "delete"},
     "/secrets/actions/rotate": {"post"},
@@ -65,7 +69,19 @@ DOCUMENTED = {
 @pytest.fixture(scope="module")
 def app() -> FastAPI:
     app = FastAPI(title="t", version=VERSION)
-    for room in (definitions, workflows, tasks, triggers, executions, approvals, events, nodes, secrets, health):
+    for room in (
+        definitions,
+        workflows,
+        tasks,
+        triggers,
+        executions,
+        approvals,
+        events,
+        nodes,
+        actions,
+        secrets,
+        health,
+    ):
         app.include_router(room.router)
     errors.install(app)
     contract.install(app)
@@ -93,7 +109,7 @@ def test_every_operation_says_what_it_does_and_how_it_refuses(document: Any) -> 
                     assert list(answer["content"]) == ["application/problem+json"]
                 if status in ("429", "503") and operation["operationId"] != "health":
                     assert "Retry-After" in answer["headers"]
-    assert len(names) == 46
+    assert len(names) == 52
 
 
 def test_every_reference_and_link_leads_somewhere(document: Any) -> None:

@@ -92,7 +92,7 @@ class Engine:
         definition = Definition(Graph(tasks, tuple(edges), max_concurrency=max_concurrency), Presentation())
         workflow = await self.store.create_workflow(NewWorkflow("default", "w"))
         version, _ = await self.store.ensure_version(
-            "default", workflow.id, lambda draft: compile_definition(definition)
+            "default", workflow.id, lambda draft, read: compile_definition(definition)
         )
         return version.id
 

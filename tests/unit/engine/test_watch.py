@@ -41,6 +41,8 @@ def service(*reads: list[StoredEvent]) -> WorkflowService:
         tell_inbox=lambda _: None,
         trials=nobody,
         secrets=nobody,
+        actions=nobody,
+        dry_runs=nobody,
     )
 
 

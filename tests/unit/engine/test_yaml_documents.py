@@ -11,6 +11,7 @@ from engine import limits
 from engine.documents import pointer
 from engine.errors import Invalid, InvalidDocument, TooLarge
 from engine.yaml_documents import decode_yaml, encode_yaml, read_yaml
+from tests.hostile.yaml_documents import HOSTILE
 
 SCALARS = {
     "": None,
@@ -91,64 +92,6 @@ list:
         "flow": {"a": [1, "two", {"b": None}]},
         "list": ["x", ["y"]],
     }
-
-
-BILLION = "a: &a [x]\n" + "".join(
-    f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join([f'*{chr(97 + n)}'] * 9)}]\n" for n in range(9)
-)
-HOSTILE: dict[str, tuple[bytes, str, int | None]] = {
-    "an alias": (b"a: &x 1\nb: *x\n", "anchor", 1),
-    "an alias bomb": (b"a: &a [*a, *a]\n", "anchor", 1),
-    "a billion laughs": (BILLION.encode(), "anchor", 1),
-    "an anchor nobody uses": (b"a: 1\nb: &x 2\n", "anchor", 2),
-    "an alias as a key": (b"? *x\n: 1\n", "", None),
-    "an undefined alias": (b"a: *nobody\n", "alias", 1),
-    "a merge key": (b"a: {x: 1}\nb:\n  <<: {y: 2}\n", "merge", 3),
-    "a list of merges": (b"<<: [{a: 1}, {b: 2}]\n", "merge", 1),
-    "a duplicate key": (b"a: 1\nb: 2\na: 3\n", "twice", 3),
-    "a duplicate key, quoted": (b"a: 1\n'a': 2\n", "twice", 2),
-    "a duplicate key in a flow": (b"x: {a: 1, a: 2}\n", "twice", 1),
-    "keys that differ as values only": (b'1: a\n"1": b\n', "twice", 2),
-    "a tag that runs code": (b"a: !!python/object/apply:os.system ['id']\n", "tag", 1),
-    "a tag that makes a name": (b"a: !!python/name:os.system\n", "tag", 1),
-    "a local tag": (b"a: !mine x\n", "tag", 1),
-    "a core tag": (b"a: !!str 1\n", "tag", 1),
-    "a binary": (b"a: !!binary aGk=\n", "tag", 1),
-    "a set": (b"a: !!set {x, y}\n", "tag", 1),
-    "a tagged key": (b"!!int 1: x\n", "tag", 1),
-    "a tag directive": (b"%TAG !e! tag:evil,2000:\n---\na: 1\n", "directive", 1),
-    "another version of YAML": (b"%YAML 1.1\n---\na: on\n", "directive", 1),
-    "two documents": (b"a: 1\n---\nb: 2\n", "second document", 2),
-    "a list as a key": (b"? [a]\n: 1\n", "key is a text", 1),
-    "a mapping as a key": (b"? {a: 1}\n: 1\n", "key is a text", 1),
-    "no key": (b"? \n: 1\n", "key is missing", 1),
-    "deep flow lists": (b"[" * 100_000, "deeper than 64", 1),
-    "deep flow mappings": (b"{a: " * 50_000, "deeper than 64", 1),
-    "deep block lists": (b"- " * 5_000 + b"x", "deeper than 64", 1),
-    "deep mappings": ("".join(f"{' ' * n}a:\n" for n in range(200)).encode(), "deeper than 64", 66),
-    "a huge integer": (b"a: " + b"9" * 1_000_000, "64 bits", 1),
-    "a huge hexadecimal": (b"a: 0x" + b"f" * 100_000, "64 bits", 1),
-    "a huge octal": (b"a: 0o" + b"7" * 100_000, "64 bits", 1),
-    "a float beyond all": (b"a: 1e999\n", "Infinity", 1),
-    "not a number": (b"a: .nan\n", "not a JSON value", 1),
-    "infinity": (b"a:\n  - 1\n  - -.INF\n", "not a JSON value", 3),
-    "NUL, escaped": (b'a: 1\nb: "x\\0"\n', "NUL", 2),
-    "NUL in a key": (b'a: 1\n"\\0": 2\n', "NUL", None),
-    "NUL, raw": (b"a: \0\n", "not valid YAML", 1),
-    "a lone surrogate": (b'a: "\\ud800"\n', "not valid YAML", 1),
-    "a pair of surrogates": (b'a: "\\ud83d\\ude00"\n', "not valid YAML", 1),
-    "a surrogate in UTF-8": (b"a: \xed\xa0\x80\n", "UTF-8", None),
-    "UTF-16": ("a: 1\n".encode("utf-16"), "UTF-8", None),
-    "Latin-1": (b"a: \xe4\n", "UTF-8", None),
-    "a control character": (b"a: \x01\n", "not valid YAML", 1),
-    "a tab as indentation": (b"a:\n\tb: 1\n", "not valid YAML", 2),
-    "an open quote": (b"a: 'x\nb: 1\n", "not valid YAML", None),
-    "an open flow": (b"a: [1, 2\n", "not valid YAML", None),
-    "a colon too many": (b"a: b: c\n", "not valid YAML", 1),
-    "a reserved letter": (b"a: @x\n", "not valid YAML", 1),
-    "a percent sign": (b"a: %x\n", "not valid YAML", 1),
-    "a template without quotes": (b"a: {{input.x}}\n", "key is a text", 1),
-}
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 from engine.model import Completed, Failed
 from engine.task_ports import CodeLimits, NodeContext
 from sandbox.monty_runner import MontyRunner
+from tests.hostile.code import BODIES
 from tests.unit.nodes.harness import CATALOG, completed, failure, faults, run, runner, timed_out
 
 LOOP = "def process():\n  while True: pass"
@@ -53,30 +54,7 @@ async def test_the_edges_of_the_language_are_named(world: NodeContext, code: str
     assert "json" in error.message
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        "return open('/etc/passwd').read()",
-        "import os\n  return os.environ['PATH']",
-        "import os\n  return os.listdir('/')",
-        "import os\n  os.system('true')\n  return 1",
-        "import subprocess\n  return 1",
-        "import sys\n  return sys.modules['os']",
-        "from pathlib import Path\n  return Path('/etc/passwd').read_text()",
-        "from pathlib import Path\n  Path('/tmp/x').write_text('x')\n  return 1",
-        "return ().__class__.__bases__[0].__subclasses__()",
-        "return (lambda: 0).__globals__",
-        "return process.__code__.co_code",
-        "return __import__('os').getcwd()",
-        "return eval('__import__(\"os\").getpid()')",
-        "import ctypes\n  return 1",
-        "return '{0.__class__}'.format(1)",
-        "return globals()['__builtins__']",
-        "import urllib.request\n  return 1",
-        "import builtins\n  return builtins.open('/etc/passwd').read()",
-        "try:\n    raise ValueError\n  except ValueError as e:\n    return e.__traceback__.tb_frame.f_back.f_globals",
-    ],
-)
+@pytest.mark.parametrize("body", BODIES)
 async def test_nothing_of_this_machine_can_be_reached(world: NodeContext, body: str) -> None:
     error = await failure("code", {"code": f"def process():\n  {body}"}, world)
     assert error.type in ("code_error", "code_not_supported", "bad_output")

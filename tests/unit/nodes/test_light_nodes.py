@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from engine import limits
-from engine.model import Completed, Sleep
+from engine.graph import canonical
+from engine.model import Completed, Graph, Sleep, Task
 from tests.unit.nodes.harness import CATALOG, HANDLERS, failure, faults, run
 
 
@@ -113,3 +114,32 @@ async def test_fail_fails_as_it_is_told() -> None:
     error = await failure("fail", {})
     assert (error.type, error.retryable) == ("failed", False)
     assert faults("fail", {"errorType": ""}) == ["/config/errorType"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"ms": 1500}, {"duration_seconds": 1.5}),
+        ({"ms": 15_000}, {"durationSeconds": 15}),
+        ({"ms": 0}, {"duration_seconds": 0.0}),
+        ({"ms": 100, "until": None}, {"duration_seconds": 0.1}),
+        ({"until": "2026-11-21T01:00:00+01:00"}, {"until": "2026-11-21T00:00:00Z"}),
+    ],
+)
+def test_the_same_delay_is_stored_alike(one: dict[str, Any], other: dict[str, Any]) -> None:
+    graphs = [Graph((Task("a", *CATALOG.canonical("delay", config)),)) for config in (one, other)]
+    assert canonical(graphs[0]) == canonical(graphs[1])
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"ms": "{{input.ms}}"},
+        {"ms": True},
+        {"until": "{{input.then}}"},
+        {"until": "soon"},
+        {"ms": 1, "duration_seconds": 1},
+    ],
+)
+def test_what_is_not_known_or_wrong_stays_as_it_is(config: dict[str, Any]) -> None:
+    assert CATALOG.canonical("delay", config) == ("delay", config)

@@ -1,0 +1,28 @@
+"""JSON bodies written to do harm: by name, the bytes."""
+
+BODIES: dict[str, bytes] = {
+    "deep lists": b"[" * 300 + b"]" * 300,
+    "deeper lists": b'{"name": ' + b"[" * 900 + b"]" * 900 + b"}",
+    "deep and open": b"[" * 100_000,
+    "deep objects": b'{"a":' * 500 + b"1" + b"}" * 500,
+    "not a number": b'{"name": NaN}',
+    "infinity": b'{"name": -Infinity}',
+    "a float beyond all": b'{"name": "x", "max_concurrency": 1e999}',
+    "a lone surrogate": b'{"name": "\\ud800"}',
+    "a surrogate as a key": b'{"\\udfff": 1}',
+    "NUL": b'{"name": "a\\u0000b"}',
+    "a duplicate key": b'{"name": "a", "name": "b"}',
+    "a huge integer": b'{"name": "x", "max_concurrency": ' + b"9" * 100_000 + b"}",
+    "not UTF-8": b'{"name": "\xff"}',
+    "UTF-16": '{"name": "x"}'.encode("utf-16"),
+    "an open string": b'{"name": "x',
+    "two values": b'{"name": "x"} {"name": "y"}',
+    "a comment": b'{"name": "x" /* y */}',
+    "a trailing comma": b'{"name": "x",}',
+    "too many values": b"[" + b"1," * 200_000 + b"1]",
+    "too large": b'{"name": "' + b"x" * 3_000_000 + b'"}',
+    "a prototype": b'{"__proto__": {"name": "x"}}',
+    "a class": b'{"name": {"__class__": "x"}}',
+    "no object": b'"name"',
+    "an endless name": b'{"name": "' + b"x" * 100_000 + b'"}',
+}
