@@ -21,6 +21,7 @@ from engine.model import (
     Resources,
     RetryPolicy,
     TaskRun,
+    Usage,
     Workflow,
 )
 from engine.ports import VersionRow
@@ -100,6 +101,13 @@ class TaskAnswer(msgspec.Struct, frozen=True):
     updated_at: Time
 
 
+class BudgetAnswer(msgspec.Struct, frozen=True):
+    """What the language models of one execution may take; null: as much as they want."""
+
+    cost: float | None
+    tokens: int | None
+
+
 class WorkflowAnswer(msgspec.Struct, frozen=True):
     """A workflow and its tasks, in order."""
 
@@ -112,6 +120,7 @@ class WorkflowAnswer(msgspec.Struct, frozen=True):
     key: str | None
     dialect: str
     max_concurrency: int | None
+    budget: BudgetAnswer | None
 
 
 class FaultAnswer(msgspec.Struct, frozen=True):
@@ -161,8 +170,16 @@ class FailureAnswer(msgspec.Struct, frozen=True):
     task: str | None
 
 
+class UsageAnswer(msgspec.Struct, frozen=True):
+    """What was spent on language models; `cost` is null where no price is known."""
+
+    input_tokens: int
+    output_tokens: int
+    cost: float | None
+
+
 class TaskRunAnswer(msgspec.Struct, frozen=True):
-    """One task inside an execution. `attempt` counts from 1; 0 before the first.
+    """One task inside an execution. `attempt` counts from 1; 0 before the first. `usage` is of all attempts.
 
     `compensates` is set on the run that undoes a task: the key of that task.
     """
@@ -184,6 +201,7 @@ class TaskRunAnswer(msgspec.Struct, frozen=True):
     completed_at: Time | None
     due_at: Time | None
     compensates: str | None
+    usage: UsageAnswer | None
 
 
 class ExecutionAnswer(msgspec.Struct, frozen=True):
@@ -203,6 +221,7 @@ class ExecutionAnswer(msgspec.Struct, frozen=True):
     cancel_requested: bool
     labels: dict[str, str]
     rerun_of: int | None
+    usage: UsageAnswer | None
     last_seq: int
     tasks: list[TaskRunAnswer]
 
@@ -330,6 +349,7 @@ def execution(view: ExecutionView) -> bytes:
             cancel_requested=view.cancel_requested,
             labels=view.labels,
             rerun_of=view.rerun_of,
+            usage=_usage(view.usage),
             last_seq=view.last_seq,
             tasks=[_task_run(run) for run in view.tasks],
         )
@@ -377,6 +397,7 @@ def _workflow(record: Workflow) -> WorkflowAnswer:
         key=record.key,
         dialect=record.dialect,
         max_concurrency=record.max_concurrency,
+        budget=None if record.budget is None else BudgetAnswer(record.budget.cost, record.budget.tokens),
     )
 
 
@@ -455,6 +476,7 @@ def _task_run(run: TaskRun) -> TaskRunAnswer:
         completed_at=rfc3339(run.ended_at),
         due_at=rfc3339(run.due_at),
         compensates=run.compensates,
+        usage=_usage(run.usage),
     )
 
 
@@ -480,6 +502,10 @@ def _event(event: StoredEvent) -> bytes:
 
 def _failure(error: Failure | None) -> FailureAnswer | None:
     return None if error is None else FailureAnswer(error.type, error.message, error.task)
+
+
+def _usage(usage: Usage | None) -> UsageAnswer | None:
+    return None if usage is None else UsageAnswer(usage.input_tokens, usage.output_tokens, usage.cost)
 
 
 def _time(epoch: float) -> str:

@@ -1,11 +1,11 @@
 """The bodies that are accepted. Strict: no field beyond these, no value bent into a type."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from engine import limits
-from engine.model import DEFAULT_NAMESPACE, Compensation, Resources, RetryPolicy
+from engine.model import DEFAULT_NAMESPACE, Budget, Compensation, Resources, RetryPolicy
 from engine.ports import NewTask, NewWorkflow
 
 
@@ -144,6 +144,22 @@ class ResourcesBody(Strict):
         return Resources(cpus, gpus, self.memory)
 
 
+class BudgetBody(Strict):
+    """What the language models of one execution may take; at least one of the two."""
+
+    cost: Annotated[float, Field(ge=0, le=1e12, examples=[1.5])] | None = None
+    tokens: Annotated[int, Field(ge=0, le=2**53, examples=[100_000])] | None = None
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if self.cost is None and self.tokens is None:
+            raise ValueError("a budget has a cost, or tokens, or both")
+        return self
+
+    def value(self) -> Budget:
+        return Budget(self.cost, self.tokens)
+
+
 class WorkflowBody(Strict):
     """A workflow to be created."""
 
@@ -153,6 +169,7 @@ class WorkflowBody(Strict):
     max_concurrency: Annotated[
         Concurrency | None, Field(description="Its tasks that run at once, over all executions and engines.")
     ] = None
+    budget: BudgetBody | None = None
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -162,7 +179,12 @@ class WorkflowBody(Strict):
 
     def new(self) -> NewWorkflow:
         return NewWorkflow(
-            DEFAULT_NAMESPACE, self.name, self.key, self.description, max_concurrency=self.max_concurrency
+            DEFAULT_NAMESPACE,
+            self.name,
+            self.key,
+            self.description,
+            max_concurrency=self.max_concurrency,
+            budget=None if self.budget is None else self.budget.value(),
         )
 
 
@@ -173,11 +195,13 @@ class WorkflowChanges(Strict):
     description: Description | None = given()
     key: WorkflowKey | None = given()
     max_concurrency: Concurrency | None = given()
+    budget: BudgetBody | None = given()
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"description": "Every night at two"}]})
 
     def changes(self) -> dict[str, Any]:
-        return self.model_dump(exclude_unset=True)
+        given = self.model_dump(exclude_unset=True)
+        return given | {"budget": self.budget.value()} if self.budget is not None else given
 
 
 class CompensationBody(Strict):

@@ -15,7 +15,7 @@ from engine.bodies import BODY, SPELLINGS
 from engine.documents import pointer
 from engine.errors import Fault
 from engine.graph import END, ERROR_LABEL, HINTS, TASK_KEY, suggestion, task_content
-from engine.model import Compensation, Edge, Graph, Presentation, Resources, RetryPolicy, Task, Workflow
+from engine.model import Budget, Compensation, Edge, Graph, Presentation, Resources, RetryPolicy, Task, Workflow
 from engine.ports import Definition, Head
 from engine.sources import decode_source
 
@@ -34,7 +34,7 @@ OPTIONS = (
     "compensate",
 )
 """What may be said of a task in every dialect, beside its type, its config and what it follows."""
-HEAD = ("name", "key", "unique_name", "description", "max_concurrency", *TRIGGERS)
+HEAD = ("name", "key", "unique_name", "description", "max_concurrency", "budget", *TRIGGERS)
 ACTION = "action"
 """The type of a task that is named by an action stored elsewhere: config `{"action": NAME, "config": {…}}`."""
 
@@ -72,6 +72,7 @@ class Builder:
         self._named: dict[str, set[str]] = {}
         self._unknown = 0
         self.document = document
+        self.budget: Budget | None = self.value(document, "budget", "", Budget, None)
 
     # --- what is wrong ---
 
@@ -108,7 +109,8 @@ class Builder:
             key,
             self.value(document, "description", "", str, None),
             bound,
-            read_triggers(document, self.faults.append),
+            budget=self.budget,
+            triggers=read_triggers(document, self.faults.append),
         )
 
     def value(self, spec: Mapping[str, Any], name: str, where: str, kind: Any, default: Any) -> Any:
@@ -314,7 +316,8 @@ class Builder:
             if _has_handler(task) and task.on_error in self.tasks:
                 edges.append(Edge(key, task.on_error, ERROR_LABEL))
         bound = self.document.get("max_concurrency")
-        graph = Graph(tuple(self.tasks.values()), tuple(edges), max_concurrency=bound if type(bound) is int else None)
+        bound = bound if type(bound) is int else None
+        graph = Graph(tuple(self.tasks.values()), tuple(edges), max_concurrency=bound, budget=self.budget)
         shown = {key: self._names[key] for key in self.tasks}
         presentation = Presentation(shown, tuple(self.tasks))
         return Definition(
@@ -356,7 +359,7 @@ def _has_handler(task: Task) -> bool:
 def document_of(draft: Workflow) -> dict[str, Any]:
     """The source of `draft`, which was checked when it was saved; what can be changed beside it is as it is now."""
     document: dict[str, Any] = decode_source(draft.source or b"{}")
-    return {**document, "max_concurrency": draft.max_concurrency}
+    return {**document, "max_concurrency": draft.max_concurrency, "budget": msgspec.to_builtins(draft.budget)}
 
 
 # --- writing --------------------------------------------------------------------------------------
@@ -364,8 +367,7 @@ def document_of(draft: Workflow) -> dict[str, Any]:
 
 def written_head(head: Head) -> dict[str, Any]:
     """The fields of `head` that are not None."""
-    said = {name: getattr(head, name) for name in head.__struct_fields__ if getattr(head, name) is not None}
-    return said if head.triggers is None else said | {"triggers": msgspec.to_builtins(head.triggers)}
+    return {name: value for name, value in msgspec.to_builtins(head).items() if value is not None}
 
 
 def in_order(graph: Graph, presentation: Presentation) -> list[Task]:

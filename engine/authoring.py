@@ -153,7 +153,8 @@ class Authoring:
             return Written(source, not Source(source).is_json)
         graph, kept = _decode_graph(version.graph), _decode_kept(version.presentation)
         triggers = self._triggers(kept.dialect, Source(kept.source.encode()) if kept.source else None)
-        head = structs.replace(head_of(draft), max_concurrency=graph.max_concurrency, triggers=triggers)
+        beside = {"max_concurrency": graph.max_concurrency, "budget": graph.budget}
+        head = structs.replace(head_of(draft), **beside, triggers=triggers)
         return self._write(head, graph, kept, form)
 
     def _triggers(self, dialect: str, source: Source | None) -> tuple[TriggerSpec, ...] | None:
@@ -190,13 +191,14 @@ _decode_kept = msgspec.json.Decoder(Kept).decode
 _decode_graph = msgspec.json.Decoder(Graph).decode
 
 
-def source_of(version: WorkflowVersion) -> tuple[bytes, int | None]:
-    """What `version` was written in, and its `max_concurrency`. Raises `WrittenOtherwise` if it was rows."""
+def source_of(version: WorkflowVersion) -> tuple[bytes, dict[str, Any]]:
+    """What `version` was written in, and what it was given beside that. Raises `WrittenOtherwise` if it was rows."""
     kept = _decode_kept(version.presentation)
     if not kept.source:
         message = f"version {version.number} was written as tasks, one by one; it has no document to go back to"
         raise WrittenOtherwise(f"{message}: take it with GET .../versions/{version.number}?format=yaml and PUT that")
-    return kept.source.encode(), _decode_graph(version.graph).max_concurrency
+    graph = _decode_graph(version.graph)
+    return kept.source.encode(), {"max_concurrency": graph.max_concurrency, "budget": graph.budget}
 
 
 # --- what a document says of itself ---
@@ -231,7 +233,7 @@ def key_of(head: Head, fallback: str) -> str:
 
 
 def head_of(draft: Workflow) -> Head:
-    return Head(draft.name, draft.key, draft.description, draft.max_concurrency)
+    return Head(draft.name, draft.key, draft.description, draft.max_concurrency, budget=draft.budget)
 
 
 def summary(faults: Iterable[Fault]) -> str:

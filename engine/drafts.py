@@ -110,15 +110,15 @@ class Drafts:
         head = report.head
         key = head.key or key
         name = head.name or key or UNNAMED
-        description, bound = head.description, head.max_concurrency
         new = NewWorkflow(
             DEFAULT_NAMESPACE,
             name,
             key,
-            description,
+            head.description,
             report.dialect or "",
             source.data,
-            max_concurrency=bound,
+            head.max_concurrency,
+            budget=head.budget,
             triggers=head.triggers or (),
         )
         made = await self.create(new)
@@ -134,7 +134,8 @@ class Drafts:
         head = report.head
         said = {name: getattr(head, name) for name in ("name", "key", "description")}
         changes = {name: value for name, value in said.items() if value is not None}
-        changes |= {"dialect": report.dialect, "source": source.data, "max_concurrency": head.max_concurrency, **more}
+        beside = {"max_concurrency": head.max_concurrency, "budget": head.budget, **more}
+        changes |= {"dialect": report.dialect, "source": source.data, **beside}
         draft = await self.get(ref)
         if any(getattr(draft, name) != value for name, value in changes.items()):
             return await self.update(draft.id, changes | {"triggers": head.triggers or ()})
@@ -278,8 +279,8 @@ class Drafts:
         Raises `VersionNotFound`, `WrittenOtherwise` for a version that was rows.
         """
         version = await self._store.get_version(DEFAULT_NAMESPACE, ref, number)
-        source, bound = source_of(version)
-        return await self.replace(version.workflow_id, Source(source), max_concurrency=bound)
+        source, beside = source_of(version)
+        return await self.replace(version.workflow_id, Source(source), **beside)
 
     @asynccontextmanager
     async def _writing(self, tags: list[str]) -> AsyncIterator[None]:

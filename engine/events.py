@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from engine.model import Answer, Failure, Record
+from engine.model import Answer, Failure, Record, Usage
 from engine.received import NewReceived
 
 
@@ -41,21 +41,26 @@ class TaskStarted(Record, frozen=True):
 
 
 class TaskCompleted(Record, frozen=True):
-    """`elapsed` is seconds of the attempt by the worker's monotonic clock."""
+    """`elapsed` is seconds of the attempt by the worker's monotonic clock; `usage` what it spent on models."""
 
     task: str
     output: Any = None
     label: str | None = None
     elapsed: float = 0.0
+    usage: Usage | None = None
 
 
 class TaskFailed(Record, frozen=True):
-    """An attempt failed; the next one is due `retry_in` seconds after this event, or never (None)."""
+    """An attempt failed; the next one is due `retry_in` seconds after this event, or never (None).
+
+    `usage` is what it spent on models all the same.
+    """
 
     task: str
     error: Failure
     retry_in: float | None = None
     elapsed: float = 0.0
+    usage: Usage | None = None
 
 
 class TaskLost(Record, frozen=True):

@@ -135,6 +135,7 @@ class CompiledGraph:
     """Vertices by index and key, incoming edges counted: what one completion costs depends on its neighbours only."""
 
     __slots__ = (
+        "budget",
         "by_key",
         "display_order",
         "indegree",
@@ -162,6 +163,7 @@ class CompiledGraph:
         for targets in out:
             targets.sort(key=lambda edge: places[edge[1]])
         self.max_concurrency = graph.max_concurrency
+        self.budget = graph.budget
         bounded = graph.max_concurrency is not None
         self.vertices = tuple(
             Vertex(
@@ -200,6 +202,8 @@ def canonical(graph: Graph) -> bytes:
     content: dict[str, Any] = {"format": graph.format}
     if graph.max_concurrency is not None:
         content["max_concurrency"] = graph.max_concurrency
+    if graph.budget is not None:
+        content["budget"] = msgspec.to_builtins(graph.budget)
     if graph.conditions:
         content["conditions"] = {key: sorted(places) for key, places in graph.conditions.items()}
     if graph.tasks:

@@ -35,6 +35,45 @@ class RetryPolicy(Record, frozen=True):
     non_retryable: tuple[str, ...] = ()
 
 
+class Usage(Record, frozen=True):
+    """What was spent on language models. `cost` is in the currency of the prices in the settings; None: not known."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float | None = None
+
+    def __add__(self, other: "Usage") -> "Usage":
+        """What has no known cost adds none."""
+        known = [cost for cost in (self.cost, other.cost) if cost is not None]
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            round(sum(known), 9) if known else None,
+        )
+
+
+class Budget(Record, frozen=True, forbid_unknown_fields=True):
+    """What language models may take: `cost` in the currency of the prices in the settings, tokens in and out together.
+
+    Who would take more fails with `budget_exceeded`, before anything is sent.
+    """
+
+    cost: Annotated[float, msgspec.Meta(ge=0, le=1e12)] | None = None
+    tokens: Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.cost is None and self.tokens is None:
+            raise ValueError("a budget has a cost, or tokens, or both")
+
+    def after(self, usage: Usage | None) -> "Budget":
+        """What is left of it."""
+        if usage is None:
+            return self
+        cost = None if self.cost is None else max(0.0, round(self.cost - (usage.cost or 0.0), 9))
+        tokens = usage.input_tokens + usage.output_tokens
+        return Budget(cost, None if self.tokens is None else max(0, self.tokens - tokens))
+
+
 class Resources(Record, frozen=True):
     """What an attempt needs of a cluster: cores, accelerators, bytes of memory. Only Ray asks for them."""
 
@@ -92,6 +131,7 @@ class Graph(Record, frozen=True):
     """What every dialect parses to. Its canonical JSON has a digest: see `engine.graph.canonical`.
 
     `max_concurrency` bounds the tasks of the workflow that run at once, over all its executions and engines.
+    `budget` is what the language models of one execution may take.
     `conditions` says, by task, where in its config a condition stands (JSON pointers): it is evaluated, not copied;
     after `rule:` a rule that is handed on.
     """
@@ -101,6 +141,7 @@ class Graph(Record, frozen=True):
     format: int = FORMAT
     max_concurrency: int | None = None
     conditions: dict[str, tuple[str, ...]] = {}
+    budget: Budget | None = None
 
 
 class Presentation(Record, frozen=True):
@@ -152,6 +193,7 @@ class Workflow(Record, frozen=True, omit_defaults=False):
     updated_at: float
     tasks: tuple[DraftTask, ...] = ()
     max_concurrency: int | None = None
+    budget: Budget | None = None
 
 
 class WorkflowVersion(Record, frozen=True, omit_defaults=False):
@@ -200,6 +242,7 @@ class TaskRun(Record, frozen=True, omit_defaults=False):
     """One task inside an execution: a view folded from its events.
 
     `reason` says why it was skipped (`not_taken`, `when`, `execution_ended`) or, in words, what it waits for.
+    `usage` is the sum over its attempts.
     """
 
     key: str
@@ -220,10 +263,14 @@ class TaskRun(Record, frozen=True, omit_defaults=False):
     executor: str | None
     compensates: str | None = None
     """The key of the task that it undoes; its own is that one's address, `engine.compensation`."""
+    usage: Usage | None = None
 
 
 class ExecutionView(Record, frozen=True, omit_defaults=False):
-    """An execution as a caller sees it: its row and what its events fold to up to `last_seq`."""
+    """An execution as a caller sees it: its row and what its events fold to up to `last_seq`.
+
+    `usage` is the sum over its tasks.
+    """
 
     id: int
     workflow_id: int
@@ -240,6 +287,7 @@ class ExecutionView(Record, frozen=True, omit_defaults=False):
     labels: dict[str, str] = {}
     rerun_of: int | None = None
     cancel_requested: bool = False
+    usage: Usage | None = None
 
 
 class Envelope(Record, frozen=True):
@@ -259,6 +307,7 @@ class TaskCall(Record, frozen=True):
     `idempotency_key` (`execution/task/iteration`) is the same for every attempt: a node sends it to what it calls.
     `alone` calls are suspected of having killed their process: each runs in one of its own.
     `secrets` are those that the config refers to, sealed: they are opened where the call is run.
+    `budget` is what was left of its execution's when the attempt began.
     """
 
     execution_id: int
@@ -274,6 +323,7 @@ class TaskCall(Record, frozen=True):
     resources: Resources = Resources()
     alone: bool = False
     secrets: dict[str, Envelope] = {}
+    budget: Budget | None = None
 
     @property
     def address(self) -> str:
@@ -290,11 +340,15 @@ class Publication(Record, frozen=True):
 
 
 class Completed(Record, frozen=True, tag=True):
-    """The task is done. `label` chooses among labelled edges; `publish` becomes durable with the completion."""
+    """The task is done. `label` chooses among labelled edges; `publish` becomes durable with the completion.
+
+    `usage` is what the attempt has spent.
+    """
 
     output: Any = None
     label: str | None = None
     publish: tuple[Publication, ...] = ()
+    usage: Usage | None = None
 
 
 class Sleep(Record, frozen=True, tag=True):
@@ -363,6 +417,7 @@ class Failed(Record, frozen=True, tag=True):
 
     error: Failure
     retryable: bool = True
+    usage: Usage | None = None
 
 
 class Lost(Record, frozen=True, tag=True):

@@ -13,6 +13,7 @@ from engine import limits
 from engine.errors import Fault
 from engine.events import EventRecord, StoredEvent
 from engine.model import (
+    Budget,
     Compensation,
     ExecutionRow,
     Graph,
@@ -192,6 +193,7 @@ class NewWorkflow(Record, frozen=True):
     source: bytes | None = None
     max_concurrency: int | None = None
     triggers: tuple[TriggerSpec, ...] = ()
+    budget: Budget | None = None
 
 
 class NewTask(Record, frozen=True):
@@ -473,6 +475,7 @@ class Head(Record, frozen=True):
     description: str | None = None
     max_concurrency: int | None = None
     triggers: tuple[TriggerSpec, ...] | None = None
+    budget: Budget | None = None
 
 
 class Dialect(Protocol):

@@ -17,7 +17,18 @@ from engine.errors import TaskError
 from engine.fans import scope_of
 from engine.graph import CompiledGraph
 from engine.model import Answer, AwaitSignal, Failed, Failure, Lost, Result, TaskCall
-from engine.outcomes import answered, check_way, loss_of, measured, record_of, storable, unanswered, wait_of
+from engine.outcomes import (
+    answered,
+    check_way,
+    loss_of,
+    measured,
+    record_of,
+    spent,
+    storable,
+    unanswered,
+    unfit,
+    wait_of,
+)
 from engine.planner import LOST_ALONE, chance, is_hopeless, is_suspect, next_retry, plan
 from engine.pools import Tickets
 from engine.ports import NewExecution, Signal
@@ -214,13 +225,13 @@ class Run:
             self._after_loss(key, result.reason)
             return
         if isinstance(result, Failed):
-            self._fail(key, result.error, result.retryable, elapsed)
+            self._fail(key, result, elapsed)
             return
         try:
             event, record = record_of(key, result, elapsed, self.state.depth)
             check_way(self.state.graph.by_key[key], event)
         except TaskError as error:
-            self._fail(key, Failure(error.type, error.message, key), error.retryable, elapsed)
+            self._fail(key, unfit(key, result, error), elapsed)
             return
         self._record(event, record)
         if isinstance(event, ev.TaskAwaiting) and isinstance(result, AwaitSignal):
@@ -228,11 +239,12 @@ class Run:
             self._next.asks += () if wait is None else (wait,)
             self._deliver(event.name)
 
-    def _fail(self, key: str, error: Failure, retryable: bool, elapsed: float) -> None:
+    def _fail(self, key: str, failed: Failed, elapsed: float) -> None:
         policy = self.state.graph.by_key[key].task.retry
         failures = self.state.tasks[key].failures + 1
-        retry_in = next_retry(policy, failures, error, retryable and not self._is_full(), chance())
-        self._say(ev.TaskFailed(key, storable(error, key), retry_in, measured(elapsed)))
+        retry_in = next_retry(policy, failures, failed.error, failed.retryable and not self._is_full(), chance())
+        usage = spent(failed.usage)
+        self._say(ev.TaskFailed(key, storable(failed.error, key), retry_in, measured(elapsed), usage))
 
     def _after_loss(self, key: str, reason: str) -> None:
         """Another attempt, whatever its retry policy: a lost attempt is not a failed one."""
@@ -433,6 +445,7 @@ class Run:
             task.heartbeat_timeout,
             task.resources,
             known is not None and is_suspect(known.losses),
+            budget=self.state.budget,
         )
 
     def _say(self, event: ev.Event) -> None:

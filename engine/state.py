@@ -12,7 +12,7 @@ from engine import events as ev
 from engine.compensation import is_compensation
 from engine.fans import Fan, Fans, output_of
 from engine.graph import ERROR_LABEL, CompiledGraph, Vertex
-from engine.model import Answer, Failure
+from engine.model import Answer, Budget, Failure, Usage
 from engine.states import ExecutionStatus, TaskStatus
 
 _BUSY = (TaskStatus.SCHEDULED, TaskStatus.RUNNING)
@@ -42,6 +42,7 @@ class TaskState:
         "scheduled_at",
         "started_at",
         "status",
+        "usage",
     )
 
     def __init__(self) -> None:
@@ -59,6 +60,7 @@ class TaskState:
         self.scheduled_at: float | None = None
         self.started_at: float | None = None
         self.ended_at: float | None = None
+        self.usage: Usage | None = None
 
 
 class State:
@@ -92,6 +94,7 @@ class State:
         "taken",
         "tasks",
         "undo",
+        "usage",
     )
 
     def __init__(self, execution_id: int, graph: CompiledGraph) -> None:
@@ -129,6 +132,8 @@ class State:
         self.error: Failure | None = None
         self.started_at: float | None = None
         self.ended_at: float | None = None
+        self.usage: Usage | None = None
+        """The sum over its tasks."""
 
     @property
     def stopping(self) -> bool:
@@ -138,6 +143,12 @@ class State:
     def bars(self, key: str) -> bool:
         """Whether its end is decided and keeps `key` from starting."""
         return (self.cancelling or self.failed is not None) and not is_compensation(key)
+
+    @property
+    def budget(self) -> Budget | None:
+        """What is left for its language models."""
+        budget = self.graph.budget
+        return None if budget is None else budget.after(self.usage)
 
     def output(self) -> Any:
         """The outputs of the completed tasks that nothing follows, by key."""
@@ -372,6 +383,8 @@ def _complete(state: State, event: ev.TaskCompleted) -> None:
         task.output = output_of(state.fans[event.task], event.task, state.tasks)
     task.label = event.label
     task.error = None
+    if event.usage is not None:
+        _spend(state, task, event.usage)
     vertex = state.graph.by_key[event.task]
     if vertex.task.compensate is not None:
         state.undo[event.task] = None
@@ -389,6 +402,8 @@ def _fail(state: State, event: ev.TaskFailed) -> None:
     if task.awaiting is not None:
         task.awaiting = None
         state.asking.pop(event.task, None)
+    if event.usage is not None:
+        _spend(state, task, event.usage)
     if event.retry_in is not None:
         return
     vertex = state.graph.by_key[event.task]
@@ -399,6 +414,11 @@ def _fail(state: State, event: ev.TaskFailed) -> None:
         _settle(state, vertex, None)
     else:
         _settle(state, vertex, ERROR_LABEL, unlabelled=False)
+
+
+def _spend(state: State, task: TaskState, usage: Usage) -> None:
+    task.usage = usage if task.usage is None else task.usage + usage
+    state.usage = usage if state.usage is None else state.usage + usage
 
 
 def _skip(state: State, event: ev.TaskSkipped) -> None:

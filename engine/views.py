@@ -153,6 +153,7 @@ def _view(folded: _Folded) -> ExecutionView:
         row.labels,
         row.rerun_of,
         state.cancelling,
+        state.usage,
     )
 
 
@@ -202,6 +203,7 @@ def _task_run(folded: _Folded, run: str) -> TaskRun:
         task.due,
         vertex.task.executor,
         undone,
+        task.usage,
     )
 
 

@@ -86,6 +86,7 @@ class WorkflowTable(Base, table=True):
     compiled_revision: int | None = _column(BigInteger, null=True)
     compiled_version: int | None = _column(BigInteger, null=True)
     max_concurrency: int | None = _column(Integer, null=True)
+    budget: bytes | None = _column(LargeBinary, null=True)
     created_at: float = _column(Instant)
     updated_at: float = _column(Instant)
     archived_at: float | None = _column(Instant, null=True)

@@ -195,13 +195,14 @@ async def test_tasks_of_a_document_are_not_edited_one_by_one(rest: Rest) -> None
 
 
 async def test_put_changes_fields_or_replaces_the_definition(rest: Rest) -> None:
-    await post(rest, "name: One\nkey: k\ndescription: d\nmax_concurrency: 2\ntasks: [{id: a}]\n")
+    await post(rest, "name: One\nkey: k\ndescription: d\nmax_concurrency: 2\nbudget: {tokens: 9}\ntasks: [{id: a}]\n")
     changed = (await rest.put("/workflows/k", {"description": "other"})).json()
     assert (changed["name"], changed["description"], changed["dialect"]) == ("One", "other", "yaml_tasks")
+    assert changed["budget"] == {"cost": None, "tokens": 9}
     steps = {"name": "Two", "start_at": "a", "steps": {"a": {"type": "noop"}}}
     replaced = (await rest.put("/workflows/k", steps)).json()
     assert (replaced["name"], replaced["description"], replaced["key"]) == ("Two", "other", "k")
-    assert (replaced["dialect"], replaced["max_concurrency"]) == ("steps", None)
+    assert (replaced["dialect"], replaced["max_concurrency"], replaced["budget"]) == ("steps", None, None)
     same = (await rest.put("/workflows/k", steps)).json()
     assert same == replaced
     refused = await rest.put("/workflows/k", {"start_at": "b", "steps": {"a": {}}})

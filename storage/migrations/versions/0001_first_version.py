@@ -239,6 +239,7 @@ def upgrade() -> None:
         sa.Column("compiled_revision", sa.BigInteger(), nullable=True),
         sa.Column("compiled_version", sa.BigInteger(), nullable=True),
         sa.Column("max_concurrency", sa.Integer(), nullable=True),
+        sa.Column("budget", sa.LargeBinary(), nullable=True),
         sa.Column("created_at", Instant(), nullable=False),
         sa.Column("updated_at", Instant(), nullable=False),
         sa.Column("archived_at", Instant(), nullable=True),

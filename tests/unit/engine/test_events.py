@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import events as ev
-from engine.model import Answer, Failure
+from engine.model import Answer, Failure, Usage
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 NUMBER = st.floats(0, 1e9)
@@ -32,6 +32,7 @@ FIELDS: dict[Any, st.SearchStrategy[Any]] = {
     Failure: st.builds(Failure, TEXT, TEXT, st.none() | TEXT),
     Answer | None: st.none() | st.builds(Answer, ANY, st.none() | TEXT, st.none() | st.builds(Failure, TEXT, TEXT)),
     Failure | None: st.none() | st.builds(Failure, TEXT, TEXT, st.none() | TEXT),
+    Usage | None: st.none() | st.builds(Usage, st.integers(0, 2**40), st.integers(0, 2**40), st.none() | NUMBER),
     tuple[str, ...]: st.lists(TEXT, max_size=3).map(tuple),
 }
 TYPES: list[type[ev.Event]] = list(ev.Event.__args__)
@@ -66,8 +67,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "ExecutionStarted": {"input": None, "depth": 0},
     "TakenOver": {"lost": ()},
     "TaskStarted": {"attempt": 1},
-    "TaskCompleted": {"output": None, "label": None, "elapsed": 0.0},
-    "TaskFailed": {"retry_in": None, "elapsed": 0.0},
+    "TaskCompleted": {"output": None, "label": None, "elapsed": 0.0, "usage": None},
+    "TaskFailed": {"retry_in": None, "elapsed": 0.0, "usage": None},
     "TaskLost": {"suspect": True},
     "TaskSleeping": {"seconds": 0.0, "until": None, "output": None},
     "TaskAwaiting": {"timeout": None, "kind": None, "reason": None, "otherwise": None},

@@ -20,7 +20,7 @@ from engine.state import State, TaskState, apply, replay
 from engine.states import TASK_MOVES, TaskStatus
 
 FOLDER = Path(__file__).parents[2] / "golden"
-FILES = {"v1.jsonl": "1e527eac4ea9a9f58a585868d0fe8cdffefe66579864e3ce5cfb9685b76808a4"}
+FILES = {"v1.jsonl": "bc9423f6e573d592684a4da5c94b4a2efd2abac238e6d114da36b4db2d37c6b4"}
 
 
 @pytest.fixture(params=sorted(FILES))
@@ -80,6 +80,8 @@ def folded(state: State) -> dict[str, Any]:
     """What an execution is to those who read it."""
     names = ("seq", "status", "input", "error", "started_at", "ended_at", "cancelling", "cancel_reason")
     plain: dict[str, Any] = {name: msgspec.to_builtins(getattr(state, name)) for name in names}
+    if state.usage is not None:
+        plain["usage"] = msgspec.to_builtins(state.usage)
     return {**plain, "output": state.output(), "tasks": {key: _task(task) for key, task in state.tasks.items()}}
 
 
