@@ -7,6 +7,8 @@ import msgspec
 from msgspec import Meta
 from starlette.responses import Response
 
+from api import cost_answers as costs
+from api.cost_answers import BudgetAnswer, UsageAnswer
 from api.parameters import spell_cursor
 from engine.authoring import Report, Written
 from engine.clock import rfc3339
@@ -21,7 +23,6 @@ from engine.model import (
     Resources,
     RetryPolicy,
     TaskRun,
-    Usage,
     Workflow,
 )
 from engine.ports import VersionRow
@@ -101,13 +102,6 @@ class TaskAnswer(msgspec.Struct, frozen=True):
     updated_at: Time
 
 
-class BudgetAnswer(msgspec.Struct, frozen=True):
-    """What the language models of one execution may take; null: as much as they want."""
-
-    cost: float | None
-    tokens: int | None
-
-
 class WorkflowAnswer(msgspec.Struct, frozen=True):
     """A workflow and its tasks, in order."""
 
@@ -168,14 +162,6 @@ class FailureAnswer(msgspec.Struct, frozen=True):
     type: str
     message: str
     task: str | None
-
-
-class UsageAnswer(msgspec.Struct, frozen=True):
-    """What was spent on language models; `cost` is null where no price is known."""
-
-    input_tokens: int
-    output_tokens: int
-    cost: float | None
 
 
 class TaskRunAnswer(msgspec.Struct, frozen=True):
@@ -349,7 +335,7 @@ def execution(view: ExecutionView) -> bytes:
             cancel_requested=view.cancel_requested,
             labels=view.labels,
             rerun_of=view.rerun_of,
-            usage=_usage(view.usage),
+            usage=costs.usage(view.usage),
             last_seq=view.last_seq,
             tasks=[_task_run(run) for run in view.tasks],
         )
@@ -397,7 +383,7 @@ def _workflow(record: Workflow) -> WorkflowAnswer:
         key=record.key,
         dialect=record.dialect,
         max_concurrency=record.max_concurrency,
-        budget=None if record.budget is None else BudgetAnswer(record.budget.cost, record.budget.tokens),
+        budget=costs.budget(record.budget),
     )
 
 
@@ -476,7 +462,7 @@ def _task_run(run: TaskRun) -> TaskRunAnswer:
         completed_at=rfc3339(run.ended_at),
         due_at=rfc3339(run.due_at),
         compensates=run.compensates,
-        usage=_usage(run.usage),
+        usage=costs.usage(run.usage),
     )
 
 
@@ -502,10 +488,6 @@ def _event(event: StoredEvent) -> bytes:
 
 def _failure(error: Failure | None) -> FailureAnswer | None:
     return None if error is None else FailureAnswer(error.type, error.message, error.task)
-
-
-def _usage(usage: Usage | None) -> UsageAnswer | None:
-    return None if usage is None else UsageAnswer(usage.input_tokens, usage.output_tokens, usage.cost)
 
 
 def _time(epoch: float) -> str:

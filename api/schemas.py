@@ -145,10 +145,14 @@ class ResourcesBody(Strict):
 
 
 class BudgetBody(Strict):
-    """What the language models of one execution may take; at least one of the two."""
+    """What the language models of one execution may take; at least one of the two.
+
+    Who would take more fails with `budget_exceeded`, or asks for more with an approval.
+    """
 
     cost: Annotated[float, Field(ge=0, le=1e12, examples=[1.5])] | None = None
     tokens: Annotated[int, Field(ge=0, le=2**53, examples=[100_000])] | None = None
+    on_exceeded: Literal["fail", "ask"] = "fail"
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
@@ -157,7 +161,7 @@ class BudgetBody(Strict):
         return self
 
     def value(self) -> Budget:
-        return Budget(self.cost, self.tokens)
+        return Budget(self.cost, self.tokens, self.on_exceeded)
 
 
 class WorkflowBody(Strict):

@@ -19,6 +19,7 @@ _HEAD: dict[str, Any] = {
         "properties": {
             "cost": {"type": ["number", "null"], "minimum": 0},
             "tokens": {"type": ["integer", "null"], "minimum": 0},
+            "on_exceeded": {"enum": ["fail", "ask"]},
         },
         "description": "What the language models of one execution may take; at least one of the two.",
     },

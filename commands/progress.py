@@ -22,6 +22,7 @@ STATUSES = {
     "TaskSleeping": "waiting",
     "TaskAwaiting": "waiting",
     "TaskFannedOut": "waiting",
+    "BudgetRaised": "scheduled",
     "TaskSkipped": "skipped",
     "TaskCancelled": "cancelled",
     "ExecutionStarted": "running",

@@ -132,6 +132,14 @@ class SignalReceived(Record, frozen=True):
     dedupe_key: str | None = None
 
 
+class BudgetRaised(Record, frozen=True):
+    """Somebody allowed the models of this execution so much more; the task that asked for it begins again."""
+
+    task: str
+    cost: float | None = None
+    tokens: int | None = None
+
+
 class CancelRequested(Record, frozen=True):
     """From this record on no task starts."""
 
@@ -178,6 +186,7 @@ Event = (
     | TaskSkipped
     | TaskCancelled
     | SignalReceived
+    | BudgetRaised
     | CancelRequested
     | CompensationStarted
     | ExecutionCompleted

@@ -4,7 +4,7 @@ Times are UTC seconds since the epoch (float, microseconds kept); durations are 
 ids are integers below 2**53. Doors turn times into RFC 3339 with `Z`.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -55,11 +55,12 @@ class Usage(Record, frozen=True):
 class Budget(Record, frozen=True, forbid_unknown_fields=True):
     """What language models may take: `cost` in the currency of the prices in the settings, tokens in and out together.
 
-    Who would take more fails with `budget_exceeded`, before anything is sent.
+    Who would take more fails with `budget_exceeded`, before anything is sent, or asks for more.
     """
 
     cost: Annotated[float, msgspec.Meta(ge=0, le=1e12)] | None = None
     tokens: Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None = None
+    on_exceeded: Literal["fail", "ask"] = "fail"
 
     def __post_init__(self) -> None:
         if self.cost is None and self.tokens is None:
@@ -71,7 +72,12 @@ class Budget(Record, frozen=True, forbid_unknown_fields=True):
             return self
         cost = None if self.cost is None else max(0.0, round(self.cost - (usage.cost or 0.0), 9))
         tokens = usage.input_tokens + usage.output_tokens
-        return Budget(cost, None if self.tokens is None else max(0, self.tokens - tokens))
+        return Budget(cost, None if self.tokens is None else max(0, self.tokens - tokens), self.on_exceeded)
+
+    def raised(self, cost: float | None, tokens: int | None) -> "Budget":
+        """With so much more of what it bounds."""
+        more = None if self.cost is None else round(self.cost + (cost or 0.0), 9)
+        return Budget(more, None if self.tokens is None else self.tokens + (tokens or 0), self.on_exceeded)
 
 
 class Resources(Record, frozen=True):
@@ -377,11 +383,13 @@ class Answer(Record, frozen=True):
     """What ends a wait: the task completes with `output`, and with `label` if one of its edges has it.
 
     If none has, and there is an `error`, it fails with that. An answer without a label always completes.
+    With `raised` the budget of its execution grows by so much, and the task begins again instead.
     """
 
     output: Any = None
     label: str | None = None
     error: Failure | None = None
+    raised: Budget | None = None
 
 
 class AwaitSignal(Record, frozen=True, tag=True):

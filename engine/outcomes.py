@@ -198,6 +198,12 @@ def check_way(vertex: Vertex, event: ev.Event) -> None:
         raise _bad(f"no edge has its label {event.label!r}; there are: {known}", "unknown_label")
 
 
+def check_ask(asked: bool | None, outcome: Outcome) -> None:
+    """Raises `TaskError`, not retryable, for a second wait that the world would see."""
+    if asked and isinstance(outcome, AwaitSignal) and outcome.ask is not None:
+        raise _bad("a task asks the world once; this one was given more budget already", "bad_outcome")
+
+
 def loss_of(key: str, result: Lost) -> ev.TaskLost:
     """The event that says `result`."""
     return ev.TaskLost(key, _text(result.reason), result.suspect)

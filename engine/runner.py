@@ -19,6 +19,7 @@ from engine.graph import CompiledGraph
 from engine.model import Answer, AwaitSignal, Failed, Failure, Lost, Result, TaskCall
 from engine.outcomes import (
     answered,
+    check_ask,
     check_way,
     loss_of,
     measured,
@@ -228,6 +229,7 @@ class Run:
             self._fail(key, result, elapsed)
             return
         try:
+            check_ask(self.state.tasks[key].asked, result)
             event, record = record_of(key, result, elapsed, self.state.depth)
             check_way(self.state.graph.by_key[key], event)
         except TaskError as error:
@@ -299,6 +301,10 @@ class Run:
                 self._answer(key, task.otherwise)
 
     def _answer(self, key: str, answer: Answer) -> None:
+        if answer.raised is not None:
+            self._say(ev.BudgetRaised(key, answer.raised.cost, answer.raised.tokens))
+            self._begin_attempt(key)
+            return
         self._complete(answered(self.state.graph.by_key[key], key, answer))
 
     def _complete(self, event: ev.TaskCompleted | ev.TaskFailed) -> None:
@@ -445,7 +451,7 @@ class Run:
             task.heartbeat_timeout,
             task.resources,
             known is not None and is_suspect(known.losses),
-            budget=self.state.budget,
+            budget=self.state.budget_left(key),
         )
 
     def _say(self, event: ev.Event) -> None:

@@ -28,6 +28,7 @@ class TaskState:
     """One task of the execution. `due` is epoch seconds, known once the event that set it has been stamped."""
 
     __slots__ = (
+        "asked",
         "attempt",
         "awaiting",
         "due",
@@ -61,6 +62,8 @@ class TaskState:
         self.started_at: float | None = None
         self.ended_at: float | None = None
         self.usage: Usage | None = None
+        self.asked: bool | None = None
+        """Whether it was given more budget: it does not ask again."""
 
 
 class State:
@@ -71,6 +74,7 @@ class State:
         "alarms",
         "asking",
         "awaiting",
+        "budget",
         "busy",
         "cancel_reason",
         "cancelling",
@@ -134,6 +138,8 @@ class State:
         self.ended_at: float | None = None
         self.usage: Usage | None = None
         """The sum over its tasks."""
+        self.budget = graph.budget
+        """What its language models may take, as it was raised."""
 
     @property
     def stopping(self) -> bool:
@@ -144,11 +150,12 @@ class State:
         """Whether its end is decided and keeps `key` from starting."""
         return (self.cancelling or self.failed is not None) and not is_compensation(key)
 
-    @property
-    def budget(self) -> Budget | None:
-        """What is left for its language models."""
-        budget = self.graph.budget
-        return None if budget is None else budget.after(self.usage)
+    def budget_left(self, key: str) -> Budget | None:
+        """What is left for the task `key`; who was given more once does not ask again."""
+        if self.budget is None:
+            return None
+        left, task = self.budget.after(self.usage), self.tasks.get(key)
+        return Budget(left.cost, left.tokens) if task is not None and task.asked else left
 
     def output(self) -> Any:
         """The outputs of the completed tasks that nothing follows, by key."""
@@ -159,7 +166,7 @@ class State:
         }
 
 
-def apply(state: State, event: ev.Event) -> None:  # noqa: C901, PLR0912 — one exhaustive dispatch
+def apply(state: State, event: ev.Event) -> None:  # noqa: C901, PLR0912, PLR0915 — one exhaustive dispatch
     """Folds one event. The most frequent come first."""
     state.seq += 1
     match event:
@@ -185,6 +192,8 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901, PLR0912 — one
             _cancel(state, event.task)
         case ev.SignalReceived():
             _hear(state, event)
+        case ev.BudgetRaised():
+            _raise(state, event)
         case ev.CancelRequested():
             state.cancelling = True
             state.cancel_reason = event.reason
@@ -389,6 +398,17 @@ def _complete(state: State, event: ev.TaskCompleted) -> None:
     if vertex.task.compensate is not None:
         state.undo[event.task] = None
     _settle(state, vertex, event.label)
+
+
+def _raise(state: State, event: ev.BudgetRaised) -> None:
+    task = _activate(state, event.task, TaskStatus.SCHEDULED)
+    if task.awaiting is not None:
+        state.mail[task.awaiting].popleft()
+        task.awaiting = None
+        state.asking.pop(event.task, None)
+    task.asked = True
+    if state.budget is not None:
+        state.budget = state.budget.raised(event.cost, event.tokens)
 
 
 def _fail(state: State, event: ev.TaskFailed) -> None:

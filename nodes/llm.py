@@ -10,9 +10,10 @@ from engine import limits
 from engine.connections import Connection
 from engine.documents import decode_json
 from engine.errors import Invalid, MillraceError, TaskError
-from engine.model import Budget, Completed, Outcome, TaskCall, Usage
+from engine.model import Ask, AwaitSignal, Budget, Completed, Outcome, TaskCall, Usage
 from engine.schemas import compile_schema
 from engine.task_ports import SECRETS, NodeContext, Shape
+from engine.verdicts import KIND, more_budget
 
 Price = Annotated[float, msgspec.Meta(ge=0)]
 BYTES_OF_TOKEN = 4
@@ -69,6 +70,8 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     def __post_init__(self) -> None:
         if (self.prompt is None) == (not self.messages):
             raise ValueError("say either prompt or messages")
+        if self.budget is not None and self.budget.on_exceeded != "fail":
+            raise ValueError("budget: only that of the workflow can ask for more")
         if self.json_schema is not None:
             try:
                 compile_schema(self.json_schema)
@@ -124,8 +127,8 @@ class Llm:
             message = f"{connection.name} has no model {config.model!r}; it has {', '.join(server.models)}"
             raise TaskError(message, type="unknown_model", retryable=False)
         for budget, whose in ((config.budget, "the task"), (call.budget, "the execution")):
-            if budget is not None:
-                _keep(budget, whose, config, server)
+            if budget is not None and (wait := _kept(budget, whose, config, server)) is not None:
+                return wait
         said = await _ask(server, config, call.idempotency_key, context)
         wanted = config.json_schema is not None or config.response_format == "json"
         value = _json_of(said.text, wanted=wanted)
@@ -137,25 +140,32 @@ class Llm:
         return Completed({**fields, **answer}, usage=said.usage)
 
 
-def _keep(budget: Budget, whose: str, config: Config, server: Server) -> None:
-    """Raises `TaskError` for a call that would take more than is left."""
+def _kept(budget: Budget, whose: str, config: Config, server: Server) -> AwaitSignal | None:
+    """None, if a call would take no more than is left. Raises `TaskError`, or asks, where it would."""
     price = server.prices.get(config.model)
     if budget.cost is not None and price is None:
         message = f"the budget of {whose} is a cost, and {config.model!r} has no price; give it one in the connection"
         raise TaskError(message, type="no_price", retryable=False)
-    words = _request(server, config)["messages"]
-    taken = math.ceil(len(msgspec.json.encode(words)) / BYTES_OF_TOKEN)
-    given = config.max_tokens or 1
-    cost = 0.0 if price is None else _cost(taken, given, price)
-    if (budget.tokens is None or taken + given <= budget.tokens) and (budget.cost is None or cost <= budget.cost):
-        return
+    request = _request(server, config)
+    words = [request[name] for name in ("messages", "response_format") if name in request]
+    size = sum(len(msgspec.json.encode(word)) for word in words)
+    taken, given = math.ceil(size / BYTES_OF_TOKEN), config.max_tokens or 1
+    needed = Budget(None if price is None else _cost(taken, given, price), taken + given)
+    if _fits(needed.tokens, budget.tokens) and _fits(needed.cost, budget.cost):
+        return None
     left = [] if budget.tokens is None else [f"{budget.tokens} tokens"]
     left += [] if budget.cost is None else [f"{budget.cost:g}"]
-    message = f"this call would take about {taken} tokens in and {given} out"
-    if price is not None:
-        message += f", {cost:.6g}"
+    cost = "" if needed.cost is None else f", {needed.cost:.6g}"
+    message = f"this call would take about {taken} tokens in and {given} out{cost}"
     message += f"; the budget of {whose} has {' and '.join(left)} left"
-    raise TaskError(message, type="budget_exceeded", retryable=False)
+    if budget.on_exceeded == "fail":
+        raise TaskError(message, type="budget_exceeded", retryable=False)
+    details = msgspec.to_builtins(more_budget(message, budget, needed))
+    return AwaitSignal(ask=Ask(KIND, "waits for more budget", details=details))
+
+
+def _fits(needed: float | None, left: float | None) -> bool:
+    return needed is None or left is None or needed <= left
 
 
 def _cost(taken: int, given: int, price: ModelPrice) -> float:

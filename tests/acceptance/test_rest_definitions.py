@@ -198,7 +198,7 @@ async def test_put_changes_fields_or_replaces_the_definition(rest: Rest) -> None
     await post(rest, "name: One\nkey: k\ndescription: d\nmax_concurrency: 2\nbudget: {tokens: 9}\ntasks: [{id: a}]\n")
     changed = (await rest.put("/workflows/k", {"description": "other"})).json()
     assert (changed["name"], changed["description"], changed["dialect"]) == ("One", "other", "yaml_tasks")
-    assert changed["budget"] == {"cost": None, "tokens": 9}
+    assert changed["budget"] == {"cost": None, "tokens": 9, "on_exceeded": "fail"}
     steps = {"name": "Two", "start_at": "a", "steps": {"a": {"type": "noop"}}}
     replaced = (await rest.put("/workflows/k", steps)).json()
     assert (replaced["name"], replaced["description"], replaced["key"]) == ("Two", "other", "k")

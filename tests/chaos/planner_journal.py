@@ -126,8 +126,8 @@ class Journal:
                 self._check_completed(event, before, verdict, now)
             case ev.TaskFailed():
                 self._check_failed(event, before, verdict, now)
-            case ev.TaskSleeping() | ev.TaskAwaiting() | ev.TaskFannedOut():
-                assert isinstance(self.expected.pop(event.task), _SAID[type(event)])
+            case ev.TaskSleeping() | ev.TaskAwaiting() | ev.TaskFannedOut() | ev.BudgetRaised():
+                self._check_wait(event, before)
             case ev.TaskCancelled(task=key):
                 assert key in verdict.cancels or any(key in fan.cancels for fan in verdict.fans)
                 self.expected.pop(key, None)
@@ -145,6 +145,14 @@ class Journal:
                 assert all(before.status(key) is T.RUNNING and key not in self.attached for key in lost)
             case _:
                 pass
+
+    def _check_wait(
+        self, event: ev.TaskSleeping | ev.TaskAwaiting | ev.TaskFannedOut | ev.BudgetRaised, before: History
+    ) -> None:
+        if isinstance(event, ev.BudgetRaised):
+            planner_waits.check_raise(before, event)
+        else:
+            assert isinstance(self.expected.pop(event.task), _SAID[type(event)])
 
     def _check_start(self, event: ev.Event, key: str, before: History, verdict: Verdict, now: float) -> None:
         assert verdict.end is None, f"{event} after {verdict.end} was decided"
@@ -192,6 +200,10 @@ class Journal:
                 if isinstance(given, Completed):
                     assert event.error.type == before.lost_way(key, given.label)
                     assert event.retry_in is None
+                    return
+                if planner_waits.asks_again(before, key, given):
+                    self.counts["asked again"] += 1
+                    assert (event.error.type, event.retry_in) == ("bad_outcome", None)
                     return
                 assert isinstance(given, Failed)
                 assert event.error == Failure(given.error.type, given.error.message, key)

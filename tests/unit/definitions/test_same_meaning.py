@@ -151,7 +151,7 @@ CONFIGS = st.dictionaries(
     | st.lists(st.booleans()),
     max_size=3,
 )
-BUDGETS = st.sampled_from([None, Budget(1.5), Budget(tokens=1000), Budget(1.0, 0)])
+BUDGETS = st.sampled_from([None, Budget(1.5), Budget(tokens=1000), Budget(1.0, 0, "ask")])
 RETRIES = st.builds(
     RetryPolicy,
     max_attempts=st.integers(1, 9),

@@ -27,6 +27,7 @@ FIELDS: dict[Any, st.SearchStrategy[Any]] = {
     float: NUMBER,
     float | None: st.none() | NUMBER,
     int: st.integers(0, 2**53),
+    int | None: st.none() | st.integers(0, 2**53),
     bool: st.booleans(),
     Any: ANY,
     Failure: st.builds(Failure, TEXT, TEXT, st.none() | TEXT),
@@ -54,7 +55,7 @@ def test_an_event_comes_back(kind: type[ev.Event], data: st.DataObject) -> None:
 
 
 def test_the_vocabulary_is_closed() -> None:
-    assert len({kind.__name__ for kind in TYPES}) == len(TYPES) == 18
+    assert len({kind.__name__ for kind in TYPES}) == len(TYPES) == 19
     assert set(ev.TERMINAL_EVENTS) <= set(TYPES)
 
 
@@ -75,6 +76,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "TaskFannedOut": {"max_parallel": 1, "tolerated": 0, "elapsed": 0.0},
     "TaskSkipped": {"reason": "not_taken"},
     "SignalReceived": {"payload": None, "signal_id": 0, "dedupe_key": None},
+    "BudgetRaised": {"cost": None, "tokens": None},
     "CancelRequested": {"reason": None},
     "CompensationStarted": {"error": None},
     "ExecutionCancelled": {"reason": None, "error": None},

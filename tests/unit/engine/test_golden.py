@@ -20,7 +20,7 @@ from engine.state import State, TaskState, apply, replay
 from engine.states import TASK_MOVES, TaskStatus
 
 FOLDER = Path(__file__).parents[2] / "golden"
-FILES = {"v1.jsonl": "bc9423f6e573d592684a4da5c94b4a2efd2abac238e6d114da36b4db2d37c6b4"}
+FILES = {"v1.jsonl": "6ed648ed0ce104886e1c63105ad465499f1c4b82dce5552f00c2b357e5138a18"}
 
 
 @pytest.fixture(params=sorted(FILES))

@@ -33,7 +33,8 @@ def test_every_move_of_today_occurs() -> None:
     assert counts["ended"] > 500
     for ended in ("map completed", "map items_failed", "map inside completed", "loop completed", "loop max_rounds"):
         assert counts[ended] > 5, ended
-    assert len(MOVES_NOW) == len(set(MOVES_NOW)) == 35
+    assert counts["asked again"] > 0
+    assert len(MOVES_NOW) == len(set(MOVES_NOW)) == 36
 
 
 # --- sabotage: with a guard removed, the model fails ---
@@ -214,6 +215,10 @@ def mixes_up_results(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Fan, "first", lambda fan, outer: reversed(list(first(fan, outer))))
 
 
+def asks_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(runner, "check_ask", lambda asked, outcome: None)
+
+
 SABOTAGE: list[Callable[[pytest.MonkeyPatch], None]] = [
     starts_while_stopping,
     forgets_a_label,
@@ -242,6 +247,7 @@ SABOTAGE: list[Callable[[pytest.MonkeyPatch], None]] = [
     fills_the_line,
     forgets_a_run,
     mixes_up_results,
+    asks_again,
 ]
 
 

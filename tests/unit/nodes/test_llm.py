@@ -3,10 +3,12 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 
-from engine.model import Budget, Completed, Failed, Usage
+from engine.model import AwaitSignal, Budget, Completed, Failed, Usage
 from engine.task_ports import NodeContext
+from engine.verdicts import ApprovalRequest
 from tests.model_server import ModelServer, model_server
 from tests.unit.nodes.harness import completed, connected, failure, faults, runner, timed_out
 
@@ -205,6 +207,7 @@ PRICED = {"prices": {"gpt-4": {"input": 30, "output": 60}}}
         ({"cost": 0.0005, "tokens": 16}, {}, "has 16 tokens and 0.0005 left"),
         ({"cost": 0.01}, {"max_tokens": 1000}, "0.06045"),
         ({"tokens": 0}, {}, "0 tokens left"),
+        ({"tokens": 16}, {"json_schema": SCHEMA}, "the budget of the task has 16 tokens left"),
     ],
 )
 async def test_a_call_beyond_its_budget_is_not_made(
@@ -222,6 +225,20 @@ async def test_a_call_within_its_budget_is_made(
 ) -> None:
     await completed("llm", {**ASK, "budget": budget}, world(context, models, **PRICED))
     assert len(models.asked) == 1
+
+
+async def test_more_is_asked_for_if_the_budget_says_so(context: NodeContext, models: ModelServer) -> None:
+    async with runner(world(context, models, **PRICED)) as attempts:
+        result = await attempts.result("llm", ASK, budget=Budget(0.0005, 10, "ask"))
+    assert isinstance(result, AwaitSignal)
+    assert result.ask is not None
+    request = msgspec.convert(result.ask.details, ApprovalRequest)
+    assert request.form is not None
+    assert request.form["properties"]["tokens"]["minimum"] == 6
+    assert request.form["properties"]["cost"]["minimum"] == 0.00001
+    assert request.form["required"] == ["cost", "tokens"]
+    assert models.asked == []
+    assert faults("llm", {**ASK, "budget": {"tokens": 5, "on_exceeded": "ask"}}) == ["/config"]
 
 
 async def test_a_cost_cannot_bound_a_model_without_a_price(context: NodeContext, models: ModelServer) -> None:
