@@ -162,8 +162,7 @@ class CompiledGraph:
         places = [place.get(task.key, len(place)) for task in graph.tasks]
         for targets in out:
             targets.sort(key=lambda edge: places[edge[1]])
-        self.max_concurrency = graph.max_concurrency
-        self.budget = graph.budget
+        self.max_concurrency, self.budget = graph.max_concurrency, graph.budget
         bounded = graph.max_concurrency is not None
         self.vertices = tuple(
             Vertex(
@@ -202,8 +201,7 @@ def canonical(graph: Graph) -> bytes:
     content: dict[str, Any] = {"format": graph.format}
     if graph.max_concurrency is not None:
         content["max_concurrency"] = graph.max_concurrency
-    if graph.budget is not None:
-        content["budget"] = msgspec.to_builtins(graph.budget)
+    content |= {} if graph.budget is None else {"budget": msgspec.to_builtins(graph.budget)}
     if graph.conditions:
         content["conditions"] = {key: sorted(places) for key, places in graph.conditions.items()}
     if graph.tasks:

@@ -33,7 +33,6 @@ from engine.waits import NewWait, WaitLapse, WaitStore
 WHOLE_HISTORY = limits.HISTORY + 20 * limits.TASKS
 """Events that an execution can have at the most: its limit, the end of each task in the step that passes it, and the
 compensation of each with as many losses as it may have."""
-
 # --- what crosses the store port ------------------------------------------------------------------
 
 
