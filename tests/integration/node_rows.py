@@ -47,6 +47,8 @@ class Row(NamedTuple):
     error: str | None = None
     """The type of the failure that `good` ends with, for a type that does nothing else."""
     outside: Callable[[Served, int, str], None] | None = None
+    inside: bool = False
+    """Whether the place and the attempts are those of the task that it runs."""
 
 
 def just(**config: Any) -> Callable[[World, str], Config]:
@@ -97,6 +99,11 @@ def _send(served: Served, execution: int, task: str) -> None:
     served.rest("POST", "/events", {"type": "rows.came", "payload": {"n": 1}})
 
 
+def _each(task: Config, **config: Any) -> Callable[[World, str], Config]:
+    """Runs a task, and that one is what has a place."""
+    return lambda world, place: {"task": {**task, "executor": place}, **config}
+
+
 ROWS: dict[str, Row] = {
     "action": Row(just(action="nobody_made_it"), None, ("action", 5), error="unknown_action"),
     "approval": Row(
@@ -142,18 +149,20 @@ ROWS: dict[str, Row] = {
         flaky=_ask("flaky_models"),
     ),
     "loop": Row(
-        just(task={"type": "set", "config": {"r": "{{round}}"}}, until="{{last.r}} >= 2"),
+        _each({"type": "set", "config": {"r": "{{round}}"}}, until="{{last.r}} >= 2"),
         {"last": {"r": 2}, "rounds": 2},
         ("max_rounds", 0),
-        slow=just(task={"type": "noop", "config": {"duration": 600}}, until="{{round}} > 1"),
+        slow=_each({"type": "noop", "config": {"duration": 600}}, until="{{round}} > 1"),
         late=None,
+        inside=True,
     ),
     "map": Row(
-        just(items=[1, 2], task={"type": "set", "config": {"n": "{{item}}"}}),
+        _each({"type": "set", "config": {"n": "{{item}}"}}, items=[1, 2]),
         {"results": [{"n": 1}, {"n": 2}], "errors": []},
         ("max_parallel", 0),
-        slow=just(items=[1], task={"type": "noop", "config": {"duration": 600}}),
+        slow=_each({"type": "noop", "config": {"duration": 600}}, items=[1]),
         late=None,
+        inside=True,
     ),
     "noop": Row(just(n="{{input.n}}"), {"n": 2}, ("duration", -1), slow=just(duration=600)),
     "object_store": Row(
