@@ -7,6 +7,8 @@ import msgspec
 from msgspec import Meta
 from starlette.responses import Response
 
+from api import cost_answers as costs
+from api.cost_answers import BudgetAnswer
 from engine.authoring import Report, Written
 from engine.clock import rfc3339
 from engine.errors import Fault
@@ -107,6 +109,7 @@ class WorkflowAnswer(msgspec.Struct, frozen=True):
     dialect: str
     max_concurrency: int | None
     timeout: float | None
+    budget: BudgetAnswer | None
 
 
 class FaultAnswer(msgspec.Struct, frozen=True):
@@ -204,6 +207,7 @@ def _workflow(record: Workflow) -> WorkflowAnswer:
         dialect=record.dialect,
         max_concurrency=record.max_concurrency,
         timeout=record.timeout,
+        budget=costs.budget(record.budget),
     )
 
 

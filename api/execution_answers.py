@@ -5,7 +5,9 @@ from typing import Any
 
 import msgspec
 
+from api import cost_answers as costs
 from api.answers import Time, encode, moment
+from api.cost_answers import UsageAnswer
 from api.parameters import spell_cursor
 from engine.clock import rfc3339
 from engine.events import StoredEvent
@@ -60,6 +62,7 @@ class TaskRunAnswer(msgspec.Struct, frozen=True):
     completed_at: Time | None
     due_at: Time | None
     compensates: str | None
+    usage: UsageAnswer | None
     child_id: int | None
 
 
@@ -80,6 +83,7 @@ class ExecutionAnswer(msgspec.Struct, frozen=True):
     cancel_requested: bool
     labels: dict[str, str]
     rerun_of: int | None
+    usage: UsageAnswer | None
     parent_id: int | None
     root_id: int | None
     last_seq: int
@@ -162,6 +166,7 @@ def execution(view: ExecutionView) -> bytes:
             cancel_requested=view.cancel_requested,
             labels=view.labels,
             rerun_of=view.rerun_of,
+            usage=costs.usage(view.usage),
             parent_id=view.parent_id,
             root_id=view.root_id,
             last_seq=view.last_seq,
@@ -215,6 +220,7 @@ def _task_run(run: TaskRun) -> TaskRunAnswer:
         completed_at=rfc3339(run.ended_at),
         due_at=rfc3339(run.due_at),
         compensates=run.compensates,
+        usage=costs.usage(run.usage),
         child_id=run.child_id,
     )
 

@@ -1,12 +1,12 @@
 """The bodies that are accepted. Strict: no field beyond these, no value bent into a type."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from engine import limits
 from engine.actions import NewAction
-from engine.model import DEFAULT_NAMESPACE, Compensation, Resources, RetryPolicy
+from engine.model import DEFAULT_NAMESPACE, Budget, Compensation, Resources, RetryPolicy
 from engine.ports import NewTask, NewWorkflow
 
 
@@ -157,6 +157,26 @@ class ResourcesBody(Strict):
         return Resources(cpus, gpus, self.memory)
 
 
+class BudgetBody(Strict):
+    """What the language models of one execution may take; at least one of the two.
+
+    Who would take more fails with `budget_exceeded`, or asks for more with an approval.
+    """
+
+    cost: Annotated[float, Field(ge=0, le=1e12, examples=[1.5])] | None = None
+    tokens: Annotated[int, Field(ge=0, le=2**53, examples=[100_000])] | None = None
+    on_exceeded: Literal["fail", "ask"] = "fail"
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if self.cost is None and self.tokens is None:
+            raise ValueError("a budget has a cost, or tokens, or both")
+        return self
+
+    def value(self) -> Budget:
+        return Budget(self.cost, self.tokens, self.on_exceeded)
+
+
 class WorkflowBody(Strict):
     """A workflow to be created."""
 
@@ -167,6 +187,7 @@ class WorkflowBody(Strict):
         Concurrency | None, Field(description="Its tasks that run at once, over all executions and engines.")
     ] = None
     timeout: WorkflowTimeout | None = None
+    budget: BudgetBody | None = None
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -182,6 +203,7 @@ class WorkflowBody(Strict):
             self.description,
             max_concurrency=self.max_concurrency,
             timeout=self.timeout,
+            budget=None if self.budget is None else self.budget.value(),
         )
 
 
@@ -193,11 +215,13 @@ class WorkflowChanges(Strict):
     key: WorkflowKey | None = given()
     max_concurrency: Concurrency | None = given()
     timeout: WorkflowTimeout | None = given()
+    budget: BudgetBody | None = given()
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"description": "Every night at two"}]})
 
     def changes(self) -> dict[str, Any]:
-        return self.model_dump(exclude_unset=True)
+        given = self.model_dump(exclude_unset=True)
+        return given | {"budget": self.budget.value()} if self.budget is not None else given
 
 
 class CompensationBody(Strict):

@@ -18,6 +18,15 @@ _HEAD: dict[str, Any] = {
         "type": ["array", "object", "string", "null"],
         "description": "Events that start it: `event`, `condition`, `enabled`; also one, as `trigger`.",
     },
+    "budget": {
+        "type": ["object", "null"],
+        "properties": {
+            "cost": {"type": ["number", "null"], "minimum": 0},
+            "tokens": {"type": ["integer", "null"], "minimum": 0},
+            "on_exceeded": {"enum": ["fail", "ask"]},
+        },
+        "description": "What the language models of one execution may take; at least one of the two.",
+    },
 }
 _ID = {"type": ["string", "integer"], "description": "Unique in the workflow."}
 

@@ -157,6 +157,8 @@ def _say_execution(execution: dict[str, Any]) -> None:
     say(f"{what}{child}: {execution['status']}{ended}{asked}")
     if execution["error"]:
         say(f"error: {execution['error']['message']}")
+    if execution["usage"]:
+        say(f"models: {_spent(execution['usage'])}")
     if execution["tasks"]:
         say("")
         say_table(
@@ -170,6 +172,11 @@ def _say_execution(execution: dict[str, Any]) -> None:
     if execution["status"] == "completed":
         say("")
         say(f"output: {cell(execution['output'])}")
+
+
+def _spent(usage: dict[str, Any]) -> str:
+    cost = "" if usage["cost"] is None else f", cost {usage['cost']:g}"
+    return f"{usage['input_tokens']} tokens in, {usage['output_tokens']} out{cost}"
 
 
 def _task_cells(task: dict[str, Any]) -> tuple[Any, ...]:

@@ -23,6 +23,7 @@ STATUSES = {
     "TaskAwaiting": "waiting",
     "TaskFannedOut": "waiting",
     "ChildStarted": "waiting",
+    "BudgetRaised": "scheduled",
     "TaskSkipped": "skipped",
     "TaskCancelled": "cancelled",
     "ExecutionStarted": "running",

@@ -16,7 +16,7 @@ from engine.dialect_ports import Definition, Head
 from engine.documents import pointer
 from engine.errors import Fault
 from engine.graph import END, ERROR_LABEL, HINTS, TASK_KEY, suggestion, task_content
-from engine.model import Compensation, Edge, Graph, Presentation, Resources, RetryPolicy, Task, Workflow
+from engine.model import Budget, Compensation, Edge, Graph, Presentation, Resources, RetryPolicy, Task, Workflow
 from engine.sources import decode_source
 
 OPTIONS = (
@@ -35,7 +35,7 @@ OPTIONS = (
     "total_timeout",
 )
 """What may be said of a task in every dialect, beside its type, its config and what it follows."""
-HEAD = ("name", "key", "unique_name", "description", "max_concurrency", "timeout", *TRIGGERS)
+HEAD = ("name", "key", "unique_name", "description", "max_concurrency", "timeout", "budget", *TRIGGERS)
 ACTION = "action"
 """The type of a task that is named by an action stored elsewhere: config `{"action": NAME, "config": {…}}`."""
 
@@ -74,6 +74,7 @@ class Builder:
         self._unknown = 0
         self.document = document
         self._timeout: float | None = None
+        self.budget: Budget | None = self.value(document, "budget", "", Budget, None)
 
     # --- what is wrong ---
 
@@ -109,7 +110,8 @@ class Builder:
             self.fault("a timeout is above 0 and at most a year", "/timeout", "out_of_range")
         key = self.value(document, keys[0], "", str, None) if keys else None
         name, description = (self.value(document, word, "", str, None) for word in ("name", "description"))
-        return Head(name, key, description, bound, self._timeout, read_triggers(document, self.faults.append))
+        triggers = read_triggers(document, self.faults.append)
+        return Head(name, key, description, bound, self._timeout, triggers, self.budget)
 
     def value(self, spec: Mapping[str, Any], name: str, where: str, kind: Any, default: Any) -> Any:
         """The field `name` as a `kind`; absent or null: the default."""
@@ -320,6 +322,7 @@ class Builder:
             tuple(edges),
             max_concurrency=bound if type(bound) is int else None,
             timeout=self._timeout,
+            budget=self.budget,
         )
         shown = {key: self._names[key] for key in self.tasks}
         presentation = Presentation(shown, tuple(self.tasks))
@@ -362,7 +365,8 @@ def _has_handler(task: Task) -> bool:
 def document_of(draft: Workflow) -> dict[str, Any]:
     """The source of `draft`, which was checked when it was saved; what can be changed beside it is as it is now."""
     document: dict[str, Any] = decode_source(draft.source or b"{}")
-    return {**document, "max_concurrency": draft.max_concurrency, "timeout": draft.timeout}
+    beside = {"max_concurrency": draft.max_concurrency, "timeout": draft.timeout}
+    return {**document, **beside, "budget": msgspec.to_builtins(draft.budget)}
 
 
 # --- writing --------------------------------------------------------------------------------------
@@ -370,8 +374,7 @@ def document_of(draft: Workflow) -> dict[str, Any]:
 
 def written_head(head: Head) -> dict[str, Any]:
     """The fields of `head` that are not None."""
-    said = {name: getattr(head, name) for name in head.__struct_fields__ if getattr(head, name) is not None}
-    return said if head.triggers is None else said | {"triggers": msgspec.to_builtins(head.triggers)}
+    return {name: value for name, value in msgspec.to_builtins(head).items() if value is not None}
 
 
 def in_order(graph: Graph, presentation: Presentation) -> list[Task]:

@@ -32,8 +32,13 @@ class OrderedTasks:
         read = [(row, *read_ways(row.type or "noop", row.parameters, end="end")) for row in rows]
         ways = {row.key: [way for way in ways if way.target is not None] for row, _, ways in read}
         tasks = tuple(_task(row, config) for row, config, _ in read)
-        edges = tuple(_edges(rows, ways))
-        graph = Graph(tasks, edges, max_concurrency=draft.max_concurrency, timeout=draft.timeout)
+        graph = Graph(
+            tasks,
+            tuple(_edges(rows, ways)),
+            max_concurrency=draft.max_concurrency,
+            timeout=draft.timeout,
+            budget=draft.budget,
+        )
         presentation = Presentation({row.key: row.name for row in rows}, tuple(row.key for row in rows))
         return Definition(graph, presentation, pointers, "parameters", "depends_on")
 

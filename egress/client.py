@@ -178,6 +178,12 @@ class HttpClient:
         _refuse(url.host or "", url.host or "", allow_private=self._allow_private)
 
 
+def merged(*given: Mapping[str, str]) -> dict[str, str]:
+    """Headers of several sources; of one name in whatever case the last counts."""
+    by_name = {name.lower(): (name, value) for headers in given for name, value in headers.items()}
+    return dict(by_name.values())
+
+
 def shown(url: str) -> str:
     """`url` for a message: without user, password, query and fragment, which may be secrets."""
     try:

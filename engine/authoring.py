@@ -194,8 +194,8 @@ class Authoring:
             return Written(source, not Source(source).is_json)
         graph, kept = _decode_graph(version.graph), _decode_kept(version.presentation)
         triggers = self._triggers(kept.dialect, Source(kept.source.encode()) if kept.source else None)
-        said = {"max_concurrency": graph.max_concurrency, "timeout": graph.timeout, "triggers": triggers}
-        head = structs.replace(head_of(draft), **said)
+        said = {"max_concurrency": graph.max_concurrency, "timeout": graph.timeout, "budget": graph.budget}
+        head = structs.replace(head_of(draft), **said, triggers=triggers)
         return self._write(head, graph, kept, form)
 
     def _triggers(self, dialect: str, source: Source | None) -> tuple[TriggerSpec, ...] | None:
@@ -233,13 +233,14 @@ _decode_graph = msgspec.json.Decoder(Graph).decode
 
 
 def source_of(version: WorkflowVersion) -> tuple[bytes, dict[str, Any]]:
-    """What `version` was written in, and what could be changed beside it. Raises `WrittenOtherwise` if it was rows."""
+    """What `version` was written in, and what it was given beside that. Raises `WrittenOtherwise` if it was rows."""
     kept = _decode_kept(version.presentation)
     if not kept.source:
         message = f"version {version.number} was written as tasks, one by one; it has no document to go back to"
         raise WrittenOtherwise(f"{message}: take it with GET .../versions/{version.number}?format=yaml and PUT that")
     graph = _decode_graph(version.graph)
-    return kept.source.encode(), {"max_concurrency": graph.max_concurrency, "timeout": graph.timeout}
+    beside = {"max_concurrency": graph.max_concurrency, "timeout": graph.timeout, "budget": graph.budget}
+    return kept.source.encode(), beside
 
 
 # --- what a document says of itself ---
@@ -274,7 +275,7 @@ def key_of(head: Head, fallback: str) -> str:
 
 
 def head_of(draft: Workflow) -> Head:
-    return Head(draft.name, draft.key, draft.description, draft.max_concurrency, draft.timeout)
+    return Head(draft.name, draft.key, draft.description, draft.max_concurrency, draft.timeout, budget=draft.budget)
 
 
 def summary(faults: Iterable[Fault]) -> str:

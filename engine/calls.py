@@ -31,6 +31,7 @@ def call_of(state: State, key: str, attempt: int, now: float) -> TaskCall:
         task.heartbeat_timeout,
         task.resources,
         known is not None and is_suspect(known.losses),
+        budget=state.budget_left(key),
     )
 
 

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import structs
 
 from engine import bodies
-from engine.configs import ConfigShape
+from engine.configs import ConfigShape, reason_of
 from engine.errors import ConfigurationError, Fault, NodeTypeNotFound, TaskError
 from engine.graph import suggestion, task_content
 from engine.model import Outcome, Record, TaskCall
@@ -53,7 +53,8 @@ class _Entry:
         try:
             return msgspec.convert(call.config, self.handler.shape)
         except msgspec.ValidationError as error:
-            raise TaskError(f"config: {error}", type="invalid_config", retryable=False) from None
+            message, place = reason_of(error)
+            raise TaskError(f"config{place}: {message}", type="invalid_config", retryable=False) from None
 
 
 class Catalog:

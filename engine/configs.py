@@ -164,9 +164,14 @@ def _faults(value: Any, kind: Any, where: str) -> list[Fault]:
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        text = str(error)
-        place = _PLACE.search(text)
-        steps = [name or index for name, index in _STEP.findall(place.group(1)) if name or index] if place else []
-        name = where.rpartition("/")[2]
-        return [Fault(f"{name}: {_PLACE.sub('', text)}", where + pointer(*steps), "invalid_config")]
+        message, place = reason_of(error)
+        return [Fault(f"{where.rpartition('/')[2]}: {message}", where + place, "invalid_config")]
     return []
+
+
+def reason_of(error: msgspec.ValidationError) -> tuple[str, str]:
+    """What is wrong, and where: a pointer into what was converted."""
+    text = str(error)
+    place = _PLACE.search(text)
+    steps = [name or index for name, index in _STEP.findall(place.group(1)) if name or index] if place else []
+    return _PLACE.sub("", text), pointer(*steps)

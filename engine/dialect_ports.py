@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
 from engine.errors import Fault
-from engine.model import Graph, Presentation, Record, Workflow
+from engine.model import Budget, Graph, Presentation, Record, Workflow
 from engine.received import TriggerSpec
 
 
@@ -38,6 +38,7 @@ class Head(Record, frozen=True):
     max_concurrency: int | None = None
     timeout: float | None = None
     triggers: tuple[TriggerSpec, ...] | None = None
+    budget: Budget | None = None
 
 
 class Dialect(Protocol):

@@ -126,6 +126,7 @@ class Drafts:
             head.max_concurrency,
             head.timeout,
             head.triggers or (),
+            head.budget,
         )
         made = await self.create(new)
         await self.current(made.id)
@@ -140,8 +141,8 @@ class Drafts:
         head = report.head
         said = {name: getattr(head, name) for name in ("name", "key", "description")}
         changes = {name: value for name, value in said.items() if value is not None}
-        changes |= {"dialect": report.dialect, "source": source.data}
-        changes |= {"max_concurrency": head.max_concurrency, "timeout": head.timeout, **more}
+        beside = {"max_concurrency": head.max_concurrency, "timeout": head.timeout, "budget": head.budget, **more}
+        changes |= {"dialect": report.dialect, "source": source.data, **beside}
         draft = await self.get(ref)
         if any(getattr(draft, name) != value for name, value in changes.items()):
             return await self.update(draft.id, changes | {"triggers": head.triggers or ()})

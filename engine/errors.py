@@ -37,6 +37,7 @@ A message says what was wrong and what to do; `pointer` says where (RFC 6901).
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -252,11 +253,22 @@ class ConfigurationError(MillraceError):
 
 
 class TaskError(MillraceError):
-    """The attempt failed. `retryable=False` ends the task at once, whatever its retry policy."""
+    """The attempt failed. `retryable=False` ends the task at once, whatever its retry policy.
+
+    `usage` (`engine.model.Usage`) is what the attempt has spent all the same.
+    """
 
     code = "task_error"
 
-    def __init__(self, message: str, *, type: str = "task_error", retryable: bool = True) -> None:  # noqa: A002
+    def __init__(
+        self,
+        message: str,
+        *,
+        type: str = "task_error",  # noqa: A002
+        retryable: bool = True,
+        usage: Any = None,
+    ) -> None:
         super().__init__(message)
         self.type = type
         self.retryable = retryable
+        self.usage = usage

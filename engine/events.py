@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from engine.model import Answer, Failure, Parent, Record
+from engine.model import Answer, Failure, Parent, Record, Usage
 from engine.received import NewReceived
 
 
@@ -42,21 +42,26 @@ class TaskStarted(Record, frozen=True):
 
 
 class TaskCompleted(Record, frozen=True):
-    """`elapsed` is seconds of the attempt by the worker's monotonic clock."""
+    """`elapsed` is seconds of the attempt by the worker's monotonic clock; `usage` what it spent on models."""
 
     task: str
     output: Any = None
     label: str | None = None
     elapsed: float = 0.0
+    usage: Usage | None = None
 
 
 class TaskFailed(Record, frozen=True):
-    """An attempt failed; the next one is due `retry_in` seconds after this event, or never (None)."""
+    """An attempt failed; the next one is due `retry_in` seconds after this event, or never (None).
+
+    `usage` is what it spent on models all the same.
+    """
 
     task: str
     error: Failure
     retry_in: float | None = None
     elapsed: float = 0.0
+    usage: Usage | None = None
 
 
 class TaskLost(Record, frozen=True):
@@ -140,6 +145,14 @@ class SignalReceived(Record, frozen=True):
     dedupe_key: str | None = None
 
 
+class BudgetRaised(Record, frozen=True):
+    """Somebody allowed the models of this execution so much more; the task that asked for it begins again."""
+
+    task: str
+    cost: float | None = None
+    tokens: int | None = None
+
+
 class CancelRequested(Record, frozen=True):
     """From this record on no task starts."""
 
@@ -187,6 +200,7 @@ Event = (
     | TaskSkipped
     | TaskCancelled
     | SignalReceived
+    | BudgetRaised
     | CancelRequested
     | CompensationStarted
     | ExecutionCompleted

@@ -131,6 +131,7 @@ class CompiledGraph:
     """Vertices by index and key, incoming edges counted: what one completion costs depends on its neighbours only."""
 
     __slots__ = (
+        "budget",
         "by_key",
         "display_order",
         "hurried",
@@ -159,7 +160,7 @@ class CompiledGraph:
         places = [place.get(task.key, len(place)) for task in graph.tasks]
         for targets in out:
             targets.sort(key=lambda edge: places[edge[1]])
-        self.max_concurrency = graph.max_concurrency
+        self.max_concurrency, self.budget = graph.max_concurrency, graph.budget
         self.timeout = graph.timeout
         bounded = graph.max_concurrency is not None
         self.vertices = tuple(
@@ -203,6 +204,7 @@ def canonical(graph: Graph) -> bytes:
         content["max_concurrency"] = graph.max_concurrency
     if graph.timeout is not None:
         content["timeout"] = graph.timeout
+    content |= {} if graph.budget is None else {"budget": msgspec.to_builtins(graph.budget)}
     if graph.conditions:
         content["conditions"] = {key: sorted(places) for key, places in graph.conditions.items()}
     if graph.tasks:

@@ -4,7 +4,7 @@ Times are UTC seconds since the epoch (float, microseconds kept); durations are 
 ids are integers below 2**53. Doors turn times into RFC 3339 with `Z`.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -33,6 +33,51 @@ class RetryPolicy(Record, frozen=True):
     maximum_interval: Annotated[float, msgspec.Meta(ge=0, le=31_536_000)] = 3600.0
     jitter: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
     non_retryable: tuple[str, ...] = ()
+
+
+class Usage(Record, frozen=True):
+    """What was spent on language models. `cost` is in the currency of the prices in the settings; None: not known."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float | None = None
+
+    def __add__(self, other: "Usage") -> "Usage":
+        """What has no known cost adds none."""
+        known = [cost for cost in (self.cost, other.cost) if cost is not None]
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            round(sum(known), 9) if known else None,
+        )
+
+
+class Budget(Record, frozen=True, forbid_unknown_fields=True):
+    """What language models may take: `cost` in the currency of the prices in the settings, tokens in and out together.
+
+    Who would take more fails with `budget_exceeded`, before anything is sent, or asks for more.
+    """
+
+    cost: Annotated[float, msgspec.Meta(ge=0, le=1e12)] | None = None
+    tokens: Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None = None
+    on_exceeded: Literal["fail", "ask"] = "fail"
+
+    def __post_init__(self) -> None:
+        if self.cost is None and self.tokens is None:
+            raise ValueError("a budget has a cost, or tokens, or both")
+
+    def after(self, usage: Usage | None) -> "Budget":
+        """What is left of it."""
+        if usage is None:
+            return self
+        cost = None if self.cost is None else max(0.0, round(self.cost - (usage.cost or 0.0), 9))
+        tokens = usage.input_tokens + usage.output_tokens
+        return Budget(cost, None if self.tokens is None else max(0, self.tokens - tokens), self.on_exceeded)
+
+    def raised(self, cost: float | None, tokens: int | None) -> "Budget":
+        """With so much more of what it bounds."""
+        more = None if self.cost is None else round(self.cost + (cost or 0.0), 9)
+        return Budget(more, None if self.tokens is None else self.tokens + (tokens or 0), self.on_exceeded)
 
 
 class Resources(Record, frozen=True):
@@ -93,6 +138,7 @@ class Graph(Record, frozen=True):
     """What every dialect parses to. Its canonical JSON has a digest: see `engine.graph.canonical`.
 
     `max_concurrency` bounds the tasks of the workflow that run at once, over all its executions and engines.
+    `budget` is what the language models of one execution may take.
     `conditions` says, by task, where in its config a condition stands (JSON pointers): it is evaluated, not copied;
     after `rule:` a rule that is handed on.
     `timeout` is seconds from the start of an execution to its end at the latest, waits included.
@@ -104,6 +150,7 @@ class Graph(Record, frozen=True):
     max_concurrency: int | None = None
     conditions: dict[str, tuple[str, ...]] = {}
     timeout: float | None = None
+    budget: Budget | None = None
 
 
 class Presentation(Record, frozen=True):
@@ -157,6 +204,7 @@ class Workflow(Record, frozen=True, omit_defaults=False):
     tasks: tuple[DraftTask, ...] = ()
     max_concurrency: int | None = None
     timeout: float | None = None
+    budget: Budget | None = None
 
 
 class WorkflowVersion(Record, frozen=True, omit_defaults=False):
@@ -217,7 +265,7 @@ class TaskRun(Record, frozen=True, omit_defaults=False):
     """One task inside an execution: a view folded from its events.
 
     `reason` says why it was skipped (`not_taken`, `when`, `execution_ended`) or, in words, what it waits for.
-    `child_id` is the execution that its last attempt started.
+    `child_id` is the execution that its last attempt started; `usage` is the sum over its attempts.
     """
 
     key: str
@@ -239,10 +287,14 @@ class TaskRun(Record, frozen=True, omit_defaults=False):
     compensates: str | None = None
     """The key of the task that it undoes; its own is that one's address, `engine.compensation`."""
     child_id: int | None = None
+    usage: Usage | None = None
 
 
 class ExecutionView(Record, frozen=True, omit_defaults=False):
-    """An execution as a caller sees it: its row and what its events fold to up to `last_seq`."""
+    """An execution as a caller sees it: its row and what its events fold to up to `last_seq`.
+
+    `usage` is the sum over its tasks.
+    """
 
     id: int
     workflow_id: int
@@ -261,6 +313,7 @@ class ExecutionView(Record, frozen=True, omit_defaults=False):
     cancel_requested: bool = False
     parent_id: int | None = None
     root_id: int | None = None
+    usage: Usage | None = None
 
 
 class Envelope(Record, frozen=True):
@@ -280,6 +333,7 @@ class TaskCall(Record, frozen=True):
     `idempotency_key` (`execution/task/iteration`) is the same for every attempt: a node sends it to what it calls.
     `alone` calls are suspected of having killed their process: each runs in one of its own.
     `secrets` are those that the config refers to, sealed: they are opened where the call is run.
+    `budget` is what was left of its execution's when the attempt began.
     """
 
     execution_id: int
@@ -295,6 +349,7 @@ class TaskCall(Record, frozen=True):
     resources: Resources = Resources()
     alone: bool = False
     secrets: dict[str, Envelope] = {}
+    budget: Budget | None = None
 
     @property
     def address(self) -> str:
@@ -311,11 +366,15 @@ class Publication(Record, frozen=True):
 
 
 class Completed(Record, frozen=True, tag=True):
-    """The task is done. `label` chooses among labelled edges; `publish` becomes durable with the completion."""
+    """The task is done. `label` chooses among labelled edges; `publish` becomes durable with the completion.
+
+    `usage` is what the attempt has spent.
+    """
 
     output: Any = None
     label: str | None = None
     publish: tuple[Publication, ...] = ()
+    usage: Usage | None = None
 
 
 class Sleep(Record, frozen=True, tag=True):
@@ -344,11 +403,13 @@ class Answer(Record, frozen=True):
     """What ends a wait: the task completes with `output`, and with `label` if one of its edges has it.
 
     If none has, and there is an `error`, it fails with that. An answer without a label always completes.
+    With `raised` the budget of its execution grows by so much, and the task begins again instead.
     """
 
     output: Any = None
     label: str | None = None
     error: Failure | None = None
+    raised: Budget | None = None
 
 
 class AwaitSignal(Record, frozen=True, tag=True):
@@ -398,6 +459,7 @@ class Failed(Record, frozen=True, tag=True):
 
     error: Failure
     retryable: bool = True
+    usage: Usage | None = None
 
 
 class Lost(Record, frozen=True, tag=True):

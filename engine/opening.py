@@ -1,13 +1,16 @@
 """The one moment in which secrets are open: an attempt that refers to them, from its config to its masked result."""
 
 import inspect
+import traceback
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from msgspec import structs
 
 from engine.errors import TaskError
-from engine.model import DEFAULT_NAMESPACE, Outcome, Record, TaskCall
+from engine.model import DEFAULT_NAMESPACE, Failed, Lost, Outcome, Record, TaskCall
+from engine.outcomes import portable
 from engine.secrets import Masker, Vault, filled
 from engine.task_ports import NodeContext
 
@@ -28,9 +31,13 @@ class _Secret:
         self._run = run
         self._masker = Masker(values.values())
         self._call = structs.replace(call, config=filled(call.config, values), secrets={})
+        self._context = context._replace(log=_MaskedLog(context.log, self._masker))
         bound = [set(envelope.hosts) for envelope in call.secrets.values() if envelope.hosts]
-        http = _BoundHttp(context.http, frozenset(set.intersection(*bound))) if bound else context.http
-        self._context = context._replace(http=http, log=_MaskedLog(context.log, self._masker))
+        if bound:
+            hosts = frozenset(set.intersection(*bound))
+            self._context = self._context._replace(
+                http=_BoundHttp(context.http, hosts), sql=_BoundSql(context.sql, hosts)
+            )
 
     def at_once(self) -> Outcome:
         try:
@@ -50,24 +57,32 @@ class _Secret:
         return self._masked(outcome)
 
     def _masked(self, outcome: Outcome) -> Outcome:
-        return self._masked_fields(outcome)
+        """Made plain JSON first: a value may stand in an object of any kind."""
+        plain = portable(self._call.task, outcome, 0.0)
+        if isinstance(plain, Failed):
+            message, kind = self._masker.message(plain.error.message), plain.error.type
+            raise TaskError(message, type=kind, retryable=plain.retryable, usage=plain.usage)
+        assert not isinstance(plain, Lost)
+        return self._masked_fields(plain)
 
     def _masked_fields(self, record: T) -> T:
-        fields = ((name, getattr(record, name)) for name in record.__struct_fields__)
-        return structs.replace(record, **{name: self._masked_value(value) for name, value in fields})
+        given = {name: getattr(record, name) for name in record.__struct_fields__}
+        changes = {name: self._masked_field(value) for name, value in given.items()}
+        return structs.replace(record, **changes)
 
-    def _masked_value(self, value: Any) -> Any:
+    def _masked_field(self, value: Any) -> Any:
+        """Numbers of ours, such as seconds and tokens, are no values of others."""
         if isinstance(value, Record):
             return self._masked_fields(value)
         if isinstance(value, tuple):
-            return tuple(map(self._masked_value, value))
-        return self._masker.value(value)
+            return tuple(map(self._masked_field, value))
+        return value if isinstance(value, int | float) else self._masker.value(value)
 
     def _masked_error(self, error: Exception) -> TaskError:
-        kind, retryable = (
-            (error.type, error.retryable) if isinstance(error, TaskError) else (type(error).__name__, True)
-        )
-        return TaskError(self._masker.text(str(error)), type=kind, retryable=retryable)
+        text = self._masker.message(str(error))
+        if isinstance(error, TaskError):
+            return TaskError(text, type=self._masker.text(error.type), retryable=error.retryable, usage=error.usage)
+        return TaskError(text, type=type(error).__name__)
 
 
 class _BoundHttp:
@@ -81,15 +96,35 @@ class _BoundHttp:
         return await self._http.request(method, url, **options, hosts=self._hosts)
 
 
+class _BoundSql:
+    """Databases of others, on some hosts only."""
+
+    def __init__(self, sql: Any, hosts: frozenset[str]) -> None:
+        self._sql = sql
+        self._hosts = hosts
+
+    def run(self, url: str, statement: Any) -> Any:
+        host = urlsplit(url).hostname or ""
+        if host.lower() not in self._hosts:
+            message = f"a secret of this call may not be sent to {host or 'a file'}"
+            raise TaskError(message, type="egress_refused", retryable=False)
+        return self._sql.run(url, statement)
+
+
 class _MaskedLog:
-    """A logger that says nothing of the values."""
+    """A logger that says nothing of the values, in what is logged of an exception neither."""
 
     def __init__(self, log: Any, masker: Masker) -> None:
         self._log = log
         self._masker = masker
 
-    def __getattr__(self, level: str) -> Callable[..., Any]:
-        def say(event: str, **fields: Any) -> Any:
-            return getattr(self._log, level)(self._masker.text(event), **self._masker.value(fields))
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def say(*words: Any, **fields: Any) -> Any:
+            if name == "exception" or fields.get("exc_info"):
+                fields |= {"exc_info": None, "exception": traceback.format_exc()}
+            said = getattr(self._log, "error" if name == "exception" else name)(
+                *self._masker.said(words), **self._masker.said(fields)
+            )
+            return _MaskedLog(said, self._masker) if hasattr(said, "info") else said
 
         return say

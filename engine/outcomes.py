@@ -28,6 +28,7 @@ from engine.model import (
     Result,
     Sleep,
     StartChild,
+    Usage,
 )
 from engine.received import WHAT_TYPES_ARE, NewReceived, is_event_type
 from engine.waits import NewWait, signal_name
@@ -36,6 +37,8 @@ _encode = msgspec.json.Encoder().encode
 LAST_MOMENT = 253_402_300_799.0
 """The end of the year 9999: what a time on the wire can say."""
 _OUTCOMES: tuple[type, ...] = (Completed, Sleep, AwaitSignal, FanOut, StartChild)
+MOST_TOKENS = 2**40
+"""Of one attempt: sums stay below 2**53."""
 ERROR_TEXT = 10_000
 """Characters of an error's type and message that are kept."""
 
@@ -67,26 +70,31 @@ def portable(key: str, result: Result, elapsed: float) -> Result:
     if isinstance(result, Lost):
         return result
     if isinstance(result, Failed):
-        return Failed(storable(result.error, key), result.retryable)
+        return Failed(storable(result.error, key), result.retryable, spent(result.usage))
     try:
         if isinstance(result, StartChild):
             return plain_start(result)
         event, _ = record_of(key, result, elapsed)
         publish = _publications(result.publish) if isinstance(result, Completed) and result.publish else ()
     except TaskError as error:
-        return Failed(Failure(error.type, error.message, key), error.retryable)
+        return unfit(key, result, error)
     match event:
         case ev.TaskSleeping(seconds=seconds, until=until, output=output):
             return Sleep(seconds, until, output)
         case ev.TaskAwaiting(name=name, timeout=timeout, otherwise=otherwise):
             ask = result.ask if isinstance(result, AwaitSignal) else None
             return AwaitSignal(name, timeout, None if ask is None else _ask(ask), otherwise)
-        case ev.TaskCompleted(output=output, label=label):
-            return Completed(output, label, publish)
+        case ev.TaskCompleted(output=output, label=label, usage=usage):
+            return Completed(output, label, publish, usage)
         case ev.TaskFannedOut(count=count, max_parallel=parallel, tolerated=tolerated):
             return FanOut(count, parallel, tolerated)
         case _:
             raise AssertionError(f"{type(event).__name__} is not the event of an outcome")
+
+
+def unfit(key: str, outcome: Outcome, error: TaskError) -> Failed:
+    """The failure that an outcome becomes because of `error`; what it has spent is spent."""
+    return Failed(Failure(error.type, error.message, key), error.retryable, spent(getattr(outcome, "usage", None)))
 
 
 def _event_of(key: str, outcome: Outcome, elapsed: float) -> ev.Event:
@@ -95,8 +103,8 @@ def _event_of(key: str, outcome: Outcome, elapsed: float) -> ev.Event:
         known = "Completed, Sleep, AwaitSignal, FanOut or StartChild"
         raise _bad(f"the node returned {what}, not an outcome ({known})", "bad_outcome")
     match outcome:
-        case Completed(output=output, label=label):
-            return ev.TaskCompleted(key, _value(output), _label(label), measured(elapsed))
+        case Completed(output=output, label=label, usage=usage):
+            return ev.TaskCompleted(key, _value(output), _label(label), measured(elapsed), spent(usage))
         case Sleep(seconds=seconds, until=until, output=output):
             seconds = _number(seconds, "Sleep.seconds", limits.DURATION)
             return ev.TaskSleeping(key, seconds, None if until is None else _moment(until), _value(output))
@@ -232,6 +240,12 @@ def check_way(vertex: Vertex, event: ev.Event) -> None:
         raise _bad(f"no edge has its label {event.label!r}; there are: {known}", "unknown_label")
 
 
+def check_ask(asked: bool | None, outcome: Outcome) -> None:
+    """Raises `TaskError`, not retryable, for a second wait that the world would see."""
+    if asked and isinstance(outcome, AwaitSignal) and outcome.ask is not None:
+        raise _bad("a task asks the world once; this one was given more budget already", "bad_outcome")
+
+
 def loss_of(key: str, result: Lost) -> ev.TaskLost:
     """The event that says `result`."""
     return ev.TaskLost(key, _text(result.reason), result.suspect)
@@ -260,6 +274,16 @@ def _answer(answer: Any) -> Answer | None:
         raise _bad("AwaitSignal.otherwise is an Answer", "bad_outcome")
     error = None if answer.error is None else Failure(_text(answer.error.type), _text(answer.error.message))
     return Answer(_value(answer.output), _label(answer.label), error)
+
+
+def spent(usage: Any) -> Usage | None:
+    """What a handler says that it has spent, as far as it makes sense."""
+    if type(usage) is not Usage:
+        return None
+    sound = all(type(n) is int and 0 <= n <= MOST_TOKENS for n in (usage.input_tokens, usage.output_tokens))
+    cost = usage.cost
+    priced = cost is None or (type(cost) in (int, float) and 0 <= cost < math.inf)
+    return usage if sound and priced else None
 
 
 def _text(value: Any) -> str:

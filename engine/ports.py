@@ -13,6 +13,7 @@ from engine import limits
 from engine.actions import ActionStore, ReadActions
 from engine.events import EventRecord, StoredEvent
 from engine.model import (
+    Budget,
     Compensation,
     ExecutionRow,
     Record,
@@ -192,6 +193,7 @@ class NewWorkflow(Record, frozen=True):
     max_concurrency: int | None = None
     timeout: float | None = None
     triggers: tuple[TriggerSpec, ...] = ()
+    budget: Budget | None = None
 
 
 class NewTask(Record, frozen=True):

@@ -12,20 +12,20 @@ from typing import Any
 import msgspec
 
 from engine import events as ev
-from engine import limits
+from engine import limits, outcomes
 from engine.calls import call_of, time_left
 from engine.children import CHILD, ChildEnd, Opening, child_of, decode_end, let_go, told_parent
 from engine.errors import TaskError
 from engine.graph import CompiledGraph
 from engine.model import Answer, AwaitSignal, Failed, Failure, Lost, Result, TaskCall
-from engine.outcomes import answered, check_way, loss_of, measured, record_of, storable, unanswered, wait_of
 from engine.planner import LOST_ALONE, chance, is_hopeless, next_retry, overstepped, plan
 from engine.pools import Tickets
 from engine.ports import NewExecution, Signal
 from engine.slots import Slots
-from engine.state import State, TaskState, apply, next_due, replay, stamp_deadline, stamp_due, take_due
+from engine.state import State, apply, next_due, replay, stamp_deadline, stamp_due, take_due
 from engine.states import ExecutionStatus, TaskStatus, is_terminal
 from engine.steps import AT_ONCE, NextStep, Step
+from engine.task_state import TaskState
 from engine.waits import Lapse, WaitLapse
 
 KEPT = 16
@@ -186,10 +186,7 @@ class Run:
             stamp_due(self.state, event, at)
 
     def hand_over(self, stopped: Iterable[TaskCall]) -> Step:
-        """Leaves memory with its last append, for any engine to go on at once.
-
-        `stopped` are attempts that ran in this process and were stopped: lost, and nobody's fault.
-        """
+        """Leaves memory, for any engine to go on at once. What ran here and was `stopped` is lost: nobody's fault."""
         for call in stopped:
             self._say(ev.TaskLost(call.address, "its engine was stopped", suspect=False))
         self.drop()
@@ -215,41 +212,43 @@ class Run:
         del self.flying[key]
         self._spare += 1
         if isinstance(result, Lost):
-            self._say(loss_of(key, result))
+            self._say(outcomes.loss_of(key, result))
             self._after_loss(key, result.reason)
             return
         if isinstance(result, Failed):
-            self._fail(key, result.error, result.retryable, elapsed)
+            self._fail(key, result, elapsed)
             return
         if isinstance(result, Opening):
             self._open_child(key, result, elapsed)
             return
         try:
-            event, record = record_of(key, result, elapsed, self.state.depth)
-            check_way(self.state.graph.by_key[key], event)
+            outcomes.check_ask(self.state.tasks[key].asked, result)
+            event, record = outcomes.record_of(key, result, elapsed, self.state.depth)
+            outcomes.check_way(self.state.graph.by_key[key], event)
         except TaskError as error:
-            self._fail(key, Failure(error.type, error.message, key), error.retryable, elapsed)
+            self._fail(key, outcomes.unfit(key, result, error), elapsed)
             return
         self._record(event, record)
         if isinstance(event, ev.TaskAwaiting) and isinstance(result, AwaitSignal):
-            wait = wait_of(event, result)
+            wait = outcomes.wait_of(event, result)
             self._next.asks += () if wait is None else (wait,)
             self._deliver(event.name)
 
-    def _fail(self, key: str, error: Failure, retryable: bool, elapsed: float) -> None:
+    def _fail(self, key: str, failed: Failed, elapsed: float) -> None:
         policy = self.state.graph.by_key[key].task.retry
         failures = self.state.tasks[key].failures + 1
-        retry_in = next_retry(policy, failures, error, retryable and not self._is_full(), chance())
+        retry_in = next_retry(policy, failures, failed.error, failed.retryable and not self._is_full(), chance())
         if retry_in is not None and time_left(self.state, key, self.now + retry_in) <= 0:
             retry_in = None
-        self._say(ev.TaskFailed(key, storable(error, key), retry_in, measured(elapsed)))
+        usage = outcomes.spent(failed.usage)
+        self._say(ev.TaskFailed(key, outcomes.storable(failed.error, key), retry_in, outcomes.measured(elapsed), usage))
 
     def _after_loss(self, key: str, reason: str) -> None:
         """Another attempt, whatever its retry policy: a lost attempt is not a failed one."""
         losses = self.state.tasks[key].losses
         if is_hopeless(losses):
             message = f"its process died {losses} times, the last {LOST_ALONE} while it ran alone; {reason}"
-            self._say(ev.TaskFailed(key, storable(Failure("process_lost", message, key), key)))
+            self._say(ev.TaskFailed(key, outcomes.storable(Failure("process_lost", message, key), key)))
         else:
             self._begin_attempt(key)
 
@@ -282,8 +281,7 @@ class Run:
     def _is_due(self) -> bool:
         if not self.state.alarms and self.state.deadline is None:
             return False
-        due = next_due(self.state)
-        return due is not None and due <= self.now
+        return (due := next_due(self.state)) is not None and due <= self.now
 
     def _fire(self, key: str) -> None:
         task = self.state.tasks[key]
@@ -294,14 +292,14 @@ class Run:
         elif self.state.children.get(task.child or 0) == key:
             self._next.signals += let_go(self.state, key)
             error = Failure("timeout", f"the child execution {task.child} took longer than the task's timeout", key)
-            self._fail(key, error, retryable=True, elapsed=0.0)
+            self._fail(key, Failed(error), 0.0)
         elif task.awaiting is None:
             self._complete(ev.TaskCompleted(key, task.output))
         else:
             if key in self.state.asking:
                 self._next.lapses.append(WaitLapse(key, Lapse.TIMEOUT))
             if task.otherwise is None:
-                self._say(unanswered(key, task.awaiting, task.reason))
+                self._say(outcomes.unanswered(key, task.awaiting, task.reason))
             else:
                 self._answer(key, task.otherwise)
 
@@ -317,12 +315,16 @@ class Run:
         )
 
     def _answer(self, key: str, answer: Answer) -> None:
-        self._complete(answered(self.state.graph.by_key[key], key, answer))
+        if answer.raised is None:
+            self._complete(outcomes.answered(self.state.graph.by_key[key], key, answer))
+        else:
+            self._say(ev.BudgetRaised(key, answer.raised.cost, answer.raised.tokens))
+            self._begin_attempt(key)
 
     def _complete(self, event: ev.TaskCompleted | ev.TaskFailed) -> None:
         """The end of a wait."""
         try:
-            check_way(self.state.graph.by_key[event.task], event)
+            outcomes.check_way(self.state.graph.by_key[event.task], event)
         except TaskError as error:
             self._say(ev.TaskFailed(event.task, Failure(error.type, error.message, event.task)))
         else:
@@ -334,7 +336,7 @@ class Run:
         try:
             self._next.children.append(child_of(self.state, opening))
         except TaskError as error:
-            self._fail(key, Failure(error.type, error.message, key), error.retryable, elapsed)
+            self._fail(key, Failed(Failure(error.type, error.message, key), error.retryable), elapsed)
             return
         number = opening.execution_id
         timeout = self.state.graph.by_key[key].task.timeout if opening.wait else None
@@ -350,7 +352,7 @@ class Run:
         if failure is None:
             self._complete(ev.TaskCompleted(key, end.output))
         else:
-            self._fail(key, failure, retryable=True, elapsed=0.0)
+            self._fail(key, Failed(failure), 0.0)
 
     # --- deciding ---
 

@@ -19,6 +19,11 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,199}")
 LEAST, MOST = 4, 64 * 1024
 """Characters of a value. Shorter ones could not be masked without harm."""
 MASK = "•••"
+CUT, HALF = 8, 12
+"""Characters of the beginning of a value, at the least, that are masked where it was cut off."""
+LINE = 16
+"""Characters of a line of a value that is masked by itself."""
+_ESCAPE = re.compile(r"(%[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4})")
 _MARK = b"\\u0000secret:"
 _encode = msgspec.json.Encoder().encode
 _SEALED = re.compile("\0secret:([^\0]*)\0")
@@ -92,38 +97,91 @@ class Masker:
 
     def __init__(self, values: Iterable[str]) -> None:
         forms = {form for value in values for form in _forms(value) if len(form) >= LEAST}
-        longest_first = sorted(forms, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+        self._forms = sorted(forms, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(_spelled, self._forms))) if forms else None
 
     def text(self, text: str) -> str:
         return text if self._pattern is None else self._pattern.sub(MASK, text)
 
     def value(self, value: Any) -> Any:
-        """A copy; keys of objects are masked too."""
-        return _walk(value, self.text)
+        """A copy; keys of objects are masked too, and numbers that hold a value."""
+        return _walk(value, self.text, self._number)
+
+    def message(self, text: str) -> str:
+        """A text for people, in which a value may have been cut off: its beginning is masked too.
+
+        At the end of the text `CUT` characters are enough to be taken for one, elsewhere its first half.
+        """
+        text = self.text(text)
+        for form in self._forms:
+            if len(form) > CUT:
+                text = _without_end(_without_half(text, form), form)
+        return text
+
+    def said(self, value: Any) -> Any:
+        """As `value`, of what is said to people."""
+        return _walk(value, self.message, self._number)
+
+    def _number(self, value: float) -> Any:
+        return value if self._pattern is None or not self._pattern.search(_encode(value).decode()) else MASK
+
+
+def _spelled(form: str) -> str:
+    """A pattern for it, in which escapes may have letters of either case."""
+    return "".join(
+        f"(?i:{re.escape(part)})" if _ESCAPE.fullmatch(part) else re.escape(part) for part in _ESCAPE.split(form)
+    )
+
+
+def _without_half(text: str, form: str) -> str:
+    half = form[: max(HALF, len(form) // 2)]
+    while (start := text.find(half)) >= 0:
+        end = start + len(half)
+        for char in form[len(half) :]:
+            if text[end : end + 1] != char:
+                break
+            end += 1
+        text = text[:start] + MASK + text[end:]
+    return text
+
+
+def _without_end(text: str, form: str) -> str:
+    start = max(0, len(text) - len(form))
+    while (start := text.find(form[:CUT], start)) >= 0:
+        if form.startswith(text[start:]):
+            return text[:start] + MASK
+        start += 1
+    return text
 
 
 def _forms(value: str) -> Iterable[str]:
     raw = value.encode("utf-8", "surrogatepass")
-    yield value
+    plain = {
+        value,
+        repr(value)[1:-1],
+        raw.decode("latin-1"),
+        *(line for line in value.splitlines() if len(line) >= LINE),
+    }
+    in_base64 = set()
     for encoded in (base64.b64encode(raw), base64.urlsafe_b64encode(raw)):
-        yield encoded.decode()
-        yield encoded.decode().rstrip("=")
+        in_base64 |= {encoded.decode(), encoded.decode().rstrip("=")}
     for shift in range(3):  # inside a longer text, such as user:password, it comes out in one of three ways
         whole = base64.b64encode(b"\0" * shift + raw).decode()
-        yield whole[4 * bool(shift) : (shift + len(raw)) // 3 * 4]
-    yield quote(value, safe="")
-    yield quote(value)
-    yield quote_plus(value)
-    yield json.dumps(value)[1:-1]
-    yield msgspec.json.encode(value)[1:-1].decode()
+        in_base64.add(whole[4 * bool(shift) : (shift + len(raw)) // 3 * 4])
+    in_url = {quote(text, safe="", errors="replace") for text in (value, *in_base64)}
+    in_url |= {quote(value, errors="replace"), quote_plus(value, errors="replace")}
+    in_json = {json.dumps(value)[1:-1], msgspec.json.encode(value)[1:-1].decode()}
+    in_json |= {text.replace("/", "\\/") for text in in_json}
+    return plain | in_base64 | in_url | in_json
 
 
-def _walk(value: Any, change: Callable[[str], str]) -> Any:
+def _walk(value: Any, change: Callable[[str], str], number: Callable[[float], Any] | None = None) -> Any:
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):
-        return {_walk(key, change): _walk(child, change) for key, child in value.items()}
+        return {_walk(key, change, number): _walk(child, change, number) for key, child in value.items()}
     if isinstance(value, list | tuple):
-        return [_walk(child, change) for child in value]
+        return [_walk(child, change, number) for child in value]
+    if number is not None and isinstance(value, int | float) and not isinstance(value, bool):
+        return number(value)
     return value

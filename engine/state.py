@@ -12,8 +12,9 @@ from engine import events as ev
 from engine.compensation import is_compensation
 from engine.fans import Fan, Fans, output_of
 from engine.graph import ERROR_LABEL, CompiledGraph, Vertex
-from engine.model import Answer, Failure, Parent
+from engine.model import Budget, Failure, Parent, Usage
 from engine.states import ExecutionStatus, TaskStatus
+from engine.task_state import TaskState
 
 _BUSY = (TaskStatus.SCHEDULED, TaskStatus.RUNNING)
 _CONCLUSIONS: dict[type[ev.Event], ExecutionStatus] = {
@@ -24,48 +25,6 @@ _CONCLUSIONS: dict[type[ev.Event], ExecutionStatus] = {
 }
 
 
-class TaskState:
-    """One task of the execution. `due` is epoch seconds, known once the event that set it has been stamped."""
-
-    __slots__ = (
-        "attempt",
-        "awaiting",
-        "child",
-        "deadline",
-        "due",
-        "ended_at",
-        "error",
-        "failures",
-        "label",
-        "losses",
-        "otherwise",
-        "output",
-        "reason",
-        "scheduled_at",
-        "started_at",
-        "status",
-    )
-
-    def __init__(self) -> None:
-        self.status = TaskStatus.PENDING
-        self.attempt = 0
-        self.failures = 0
-        self.losses = 0
-        self.output: Any = None
-        self.error: Failure | None = None
-        self.label: str | None = None
-        self.reason: str | None = None
-        self.awaiting: str | None = None
-        self.otherwise: Answer | None = None
-        self.child: int | None = None
-        self.deadline: float | None = None
-        """When it has taken too long, all attempts together."""
-        self.due: float | None = None
-        self.scheduled_at: float | None = None
-        self.started_at: float | None = None
-        self.ended_at: float | None = None
-
-
 class State:
     """An execution, folded. `ready` are vertices whose join is decided and that have no event yet."""
 
@@ -74,6 +33,7 @@ class State:
         "alarms",
         "asking",
         "awaiting",
+        "budget",
         "busy",
         "cancel_reason",
         "cancelling",
@@ -100,9 +60,10 @@ class State:
         "taken",
         "tasks",
         "undo",
+        "usage",
     )
 
-    def __init__(self, execution_id: int, graph: CompiledGraph) -> None:
+    def __init__(self, execution_id: int, graph: CompiledGraph) -> None:  # noqa: PLR0915 — its fields
         self.execution_id = execution_id
         self.graph = graph
         self.seq = 0
@@ -142,6 +103,10 @@ class State:
         self.deadline: float | None = None
         """When the execution has lasted too long; known once its start has been stamped."""
         self.ended_at: float | None = None
+        self.usage: Usage | None = None
+        """The sum over its tasks."""
+        self.budget = graph.budget
+        """What its language models may take, as it was raised."""
 
     @property
     def stopping(self) -> bool:
@@ -152,6 +117,13 @@ class State:
         """Whether its end is decided and keeps `key` from starting."""
         return (self.cancelling or self.failed is not None) and not is_compensation(key)
 
+    def budget_left(self, key: str) -> Budget | None:
+        """What is left for the task `key`; who was given more once does not ask again."""
+        if self.budget is None:
+            return None
+        left, task = self.budget.after(self.usage), self.tasks.get(key)
+        return Budget(left.cost, left.tokens) if task is not None and task.asked else left
+
     def output(self) -> Any:
         """The outputs of the completed tasks that nothing follows, by key."""
         return {
@@ -161,7 +133,7 @@ class State:
         }
 
 
-def apply(state: State, event: ev.Event) -> None:  # noqa: C901, PLR0912 — one exhaustive dispatch
+def apply(state: State, event: ev.Event) -> None:  # noqa: C901, PLR0912, PLR0915 — one exhaustive dispatch
     """Folds one event. The most frequent come first."""
     state.seq += 1
     match event:
@@ -189,6 +161,8 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901, PLR0912 — one
             _cancel(state, event.task)
         case ev.SignalReceived():
             _hear(state, event)
+        case ev.BudgetRaised():
+            _raise(state, event)
         case ev.CancelRequested():
             _request_cancel(state, event)
         case ev.TakenOver():
@@ -433,10 +407,23 @@ def _complete(state: State, event: ev.TaskCompleted) -> None:
         task.output = output_of(state.fans[event.task], event.task, state.tasks)
     task.label = event.label
     task.error = None
+    if event.usage is not None:
+        _spend(state, task, event.usage)
     vertex = state.graph.by_key[event.task]
     if vertex.task.compensate is not None:
         state.undo[event.task] = None
     _settle(state, vertex, event.label)
+
+
+def _raise(state: State, event: ev.BudgetRaised) -> None:
+    task = _activate(state, event.task, TaskStatus.SCHEDULED)
+    if task.awaiting is not None:
+        state.mail[task.awaiting].popleft()
+        task.awaiting = None
+        state.asking.pop(event.task, None)
+    task.asked = True
+    if state.budget is not None:
+        state.budget = state.budget.raised(event.cost, event.tokens)
 
 
 def _fail(state: State, event: ev.TaskFailed) -> None:
@@ -450,6 +437,8 @@ def _fail(state: State, event: ev.TaskFailed) -> None:
     if task.awaiting is not None:
         task.awaiting = None
         state.asking.pop(event.task, None)
+    if event.usage is not None:
+        _spend(state, task, event.usage)
     if event.retry_in is not None:
         return
     vertex = state.graph.by_key[event.task]
@@ -460,6 +449,11 @@ def _fail(state: State, event: ev.TaskFailed) -> None:
         _settle(state, vertex, None)
     else:
         _settle(state, vertex, ERROR_LABEL, unlabelled=False)
+
+
+def _spend(state: State, task: TaskState, usage: Usage) -> None:
+    task.usage = usage if task.usage is None else task.usage + usage
+    state.usage = usage if state.usage is None else state.usage + usage
 
 
 def _skip(state: State, event: ev.TaskSkipped) -> None:

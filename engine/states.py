@@ -78,7 +78,7 @@ TASK_MOVES: dict[TaskStatus, frozenset[TaskStatus]] = {
     T.SCHEDULED: frozenset({T.RUNNING, T.FAILED, T.CANCELLED}),
     T.RUNNING: frozenset({T.SCHEDULED, T.RETRYING, T.WAITING, T.COMPLETED, T.FAILED, T.CANCELLED}),
     T.RETRYING: frozenset({T.SCHEDULED, T.RUNNING, T.FAILED, T.CANCELLED}),
-    T.WAITING: frozenset({T.RETRYING, T.COMPLETED, T.FAILED, T.CANCELLED}),
+    T.WAITING: frozenset({T.SCHEDULED, T.RETRYING, T.COMPLETED, T.FAILED, T.CANCELLED}),
     T.COMPLETED: frozenset(),
     T.FAILED: frozenset(),
     T.SKIPPED: frozenset(),

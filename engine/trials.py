@@ -144,7 +144,7 @@ class Trials:
             async with deadline:
                 return await self._outcome(call)
         except TaskError as error:
-            return Failed(Failure(error.type, error.message), error.retryable)
+            return Failed(Failure(error.type, error.message), error.retryable, error.usage)
         except Exception as error:
             if deadline.expired():
                 return Failed(Failure("timeout", f"it took longer than {call.timeout:g} s"))

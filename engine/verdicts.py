@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Literal
 
+import msgspec
+
 from engine.errors import Fault
-from engine.model import Answer, Failure, Record
+from engine.model import Answer, Budget, Failure, Record
 from engine.schemas import compile_schema
 
 KIND = "approval"
@@ -23,6 +25,7 @@ class ApprovalRequest(Record, frozen=True):
     """What is asked of whom. Without `approvers` and `roles`: anybody may decide.
 
     `form` is the JSON Schema of the data that an approval brings; `details` is what people need to see to decide.
+    `for_budget`: the data are the `cost` and `tokens` that the models of the execution may take beside their budget.
     """
 
     title: str | None = None
@@ -33,6 +36,7 @@ class ApprovalRequest(Record, frozen=True):
     form: dict[str, Any] | None = None
     require_comment: bool | Literal["on_reject"] = False
     on_reject: Literal["fail", "continue"] = "fail"
+    for_budget: bool = False
 
     def who(self) -> str:
         """In words."""
@@ -56,6 +60,8 @@ class ApprovalRequest(Record, frozen=True):
         """What the task gets."""
         output = {"decision": verdict.value, "by": by, "comment": comment, "data": data, "timed_out": False}
         whom = "" if by is None else f" by {by}"
+        if self.for_budget and verdict is Verdict.APPROVED:
+            return Answer(output, verdict.value, raised=Budget(data.get("cost"), data.get("tokens")))
         return self._answer(verdict, output, f"rejected{whom}" + (f": {comment}" if comment else ""))
 
     def silence(self, verdict: Verdict) -> Answer:
@@ -65,4 +71,31 @@ class ApprovalRequest(Record, frozen=True):
 
     def _answer(self, verdict: Verdict, output: Mapping[str, Any], message: str) -> Answer:
         fails = verdict is Verdict.REJECTED and self.on_reject == "fail"
-        return Answer(dict(output), verdict.value, Failure("rejected", message) if fails else None)
+        kind = "budget_exceeded" if self.for_budget else "rejected"
+        return Answer(dict(output), verdict.value, Failure(kind, message) if fails else None)
+
+
+def more_budget(message: str, budget: Budget, needed: Budget) -> ApprovalRequest:
+    """Asks for what a task lacks: `needed`, of which `budget` is there. The form says what it takes at the least."""
+    lacking = {
+        "cost": _lack(budget.cost, needed.cost, 1e-9, "number"),
+        "tokens": _lack(budget.tokens, needed.tokens, 1, "integer"),
+    }
+    fields = {name: schema for name, (schema, _) in lacking.items() if schema}
+    form = {
+        "type": "object",
+        "properties": fields,
+        "required": [name for name in fields if lacking[name][1]],
+        "minProperties": 1,
+        "additionalProperties": False,
+    }
+    details = {"left": msgspec.to_builtins(budget), "needed": msgspec.to_builtins(needed)}
+    return ApprovalRequest("More budget", message, details, form=form, for_budget=True)
+
+
+def _lack(left: float | None, needed: float | None, least: float, kind: str) -> tuple[dict[str, Any], bool]:
+    """The schema of what is given of one of the two, empty if it has no bound; and whether it must be given."""
+    if left is None or needed is None:
+        return {}, False
+    lack = round(needed - left, 9)
+    return {"type": kind, "minimum": max(lack, least)}, lack > 0

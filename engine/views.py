@@ -17,8 +17,9 @@ from engine.library import Entry, Library
 from engine.model import ExecutionRow, ExecutionView, TaskRun
 from engine.ports import WHOLE_HISTORY, PoolSlot, Store
 from engine.secrets import shown
-from engine.state import State, TaskState, derived_status, replay
+from engine.state import State, derived_status, replay
 from engine.states import SlotStage, TaskStatus, is_terminal
+from engine.task_state import TaskState
 
 KEPT = 5_000
 KEPT_EVENTS = 500_000
@@ -155,6 +156,7 @@ def _view(folded: _Folded) -> ExecutionView:
         state.cancelling,
         row.parent_id,
         row.root_id,
+        state.usage,
     )
 
 
@@ -205,6 +207,7 @@ def _task_run(folded: _Folded, run: str) -> TaskRun:
         vertex.task.executor,
         undone,
         task.child,
+        task.usage,
     )
 
 

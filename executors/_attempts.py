@@ -179,5 +179,5 @@ def failed(call: TaskCall, error: BaseException) -> Failed:
     except Exception:
         text = name
     if isinstance(error, TaskError):
-        return Failed(Failure(str(error.type), text, call.task), bool(error.retryable))
+        return Failed(Failure(str(error.type), text, call.task), bool(error.retryable), error.usage)
     return Failed(Failure(name, text, call.task))

@@ -36,6 +36,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True):
     """`body` is sent as JSON unless it is a string, `form` as a form; `expected_status` empty means any 2xx.
 
     Answers of 408, 425, 429 and 5xx are retryable unless `retry_on_status` names others; other surprises are not.
+    A 2xx that it names is a surprise too: 202 waits for what is not done yet.
     """
 
     url: Annotated[str, msgspec.Meta(min_length=1, max_length=8192)]
@@ -133,7 +134,9 @@ def _decode(answer: Answer) -> Any:
 
 
 def _expected(status: int, config: Config) -> bool:
-    return status in config.expected_status if config.expected_status else 200 <= status < 300
+    if config.expected_status:
+        return status in config.expected_status
+    return 200 <= status < 300 and status not in config.retry_on_status
 
 
 def _texts(values: dict[str, Scalar]) -> dict[str, str]:

@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from egress.client import Answer, EgressError
+from egress.client import Answer, EgressError, merged
 from egress.mail import Letter, MailServer, send
 from engine import limits
 from engine.connections import Connection
 from engine.errors import TaskError
 from engine.model import Completed, Outcome, TaskCall
-from engine.task_ports import NodeContext, Shape
+from engine.task_ports import SECRETS, NodeContext, Shape
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=limits.NAME)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
@@ -57,7 +57,7 @@ class Smtp(Channel, kw_only=True):
 class Config(msgspec.Struct, forbid_unknown_fields=True):
     """Who is told (`to_role`, `to_user`: one or several; `to`: mail addresses), what, and through which channels.
 
-    Without `channels`: those that take these roles and users; if there are none, the log.
+    Without `channels`: those that take these roles and users; if there are none, the log. `headers` go to webhooks.
     """
 
     message: Annotated[str, msgspec.Meta(min_length=1, max_length=limits.TEMPLATE)]
@@ -67,6 +67,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True):
     to: Names = ()
     channels: Names = ()
     data: Any = None
+    headers: Annotated[dict[str, str], SECRETS] = {}
     timeout: Annotated[float, msgspec.Meta(gt=0, le=600)] = 30.0
 
 
@@ -165,7 +166,8 @@ async def _deliver(channel: Connection, notice: _Notice, context: NodeContext) -
                 "execution_id": notice.call.execution_id,
                 "task": notice.call.task,
             }
-            await _post(webhook.url, webhook.headers, body, channel.name, notice, context)
+            headers = merged(webhook.headers, notice.config.headers)
+            await _post(webhook.url, headers, body, channel.name, notice, context)
         case Slack() as slack:
             await _post(slack.url, {}, {"text": _slack_text(notice.config)}, channel.name, notice, context)
         case Smtp() as smtp:
@@ -179,7 +181,7 @@ async def _deliver(channel: Connection, notice: _Notice, context: NodeContext) -
 
 async def _post(url: str, headers: dict[str, str], body: Any, name: str, notice: _Notice, context: NodeContext) -> None:
     """Says nothing of the URL but its host: the path of an incoming webhook is its password."""
-    headers = {"Content-Type": "application/json", "Idempotency-Key": notice.key(name), **headers}
+    headers = merged({"Content-Type": "application/json", "Idempotency-Key": notice.key(name)}, headers)
     host, seconds = urlsplit(url).hostname, notice.config.timeout
     try:
         answer: Answer = await context.http.request(

@@ -9,7 +9,7 @@ from engine import limits
 from engine.connections import Connection
 from engine.errors import TaskError
 from engine.model import Completed, Outcome, TaskCall
-from engine.task_ports import NodeContext, Shape, Verbatim
+from engine.task_ports import SECRETS, NodeContext, Shape, Verbatim
 
 Scalar = str | int | float | bool | None
 
@@ -28,7 +28,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True):
     """`:name` in the statement is bound to the parameter of this name: data never becomes SQL."""
 
     statement: Annotated[Verbatim, msgspec.Meta(min_length=1, max_length=limits.TEMPLATE)]
-    parameters: dict[str, Scalar | list[Scalar]] = {}
+    parameters: Annotated[dict[str, Scalar | list[Scalar]], SECRETS] = {}
     connection: str | None = None
     max_rows: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1000
     timeout: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 30.0

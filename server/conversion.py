@@ -22,6 +22,7 @@ from engine.errors import Invalid, InvalidDocument
 from engine.events import StoredEvent
 from engine.model import ExecutionRow, ExecutionView, TaskRun
 from engine.model import Failure as EngineFailure
+from engine.model import Usage as EngineUsage
 from engine.ports import Cursor
 from engine.reception import Reaction
 from engine.states import ExecutionStatus, TaskStatus, is_terminal
@@ -194,6 +195,8 @@ def status_message(view: ExecutionView, *, tasks: bool = True, payloads: bool = 
         message.root_id = view.root_id
     if view.error is not None:
         message.error.CopyFrom(_failure(view.error))
+    if view.usage is not None:
+        message.usage.CopyFrom(_usage(view.usage))
     if is_terminal(view.status):
         _add_end(message, view)
     return message
@@ -226,6 +229,8 @@ def _task(run: TaskRun, payloads: bool) -> pb.TaskStatus:
         message.error.CopyFrom(_failure(run.error))
     if run.child_id is not None:
         message.child_id = run.child_id
+    if run.usage is not None:
+        message.usage.CopyFrom(_usage(run.usage))
     for field, source in _TIMES:
         if (time := getattr(run, source)) is not None:
             setattr(message, field, rfc3339(time))
@@ -237,6 +242,10 @@ def _task(run: TaskRun, payloads: bool) -> pb.TaskStatus:
 
 def _failure(failure: EngineFailure) -> pb.Failure:
     return pb.Failure(type=failure.type, message=failure.message, task=failure.task)
+
+
+def _usage(usage: EngineUsage) -> pb.Usage:
+    return pb.Usage(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, cost=usage.cost)
 
 
 def summary_message(row: ExecutionRow) -> pb.ExecutionSummary:

@@ -15,7 +15,15 @@ from engine.ports import Compiled, NewTask, NewWorkflow, TaskEdit, VersionRow
 from storage.actions import Actions, gate
 from storage.columns import is_id
 from storage.draft_cache import DraftCache
-from storage.records import TASK_COLUMNS, new_task_values, task_record, task_values, version_record, workflow_record
+from storage.records import (
+    TASK_COLUMNS,
+    new_task_values,
+    task_record,
+    task_values,
+    version_record,
+    workflow_record,
+    workflow_values,
+)
 from storage.secrets import Secrets
 from storage.tables import metadata
 from storage.triggers import Triggers
@@ -52,7 +60,7 @@ class Drafts:
     # --- workflows ---
 
     def create(self, new: NewWorkflow) -> Workflow:
-        values = msgspec.structs.asdict(new)
+        values = workflow_values(msgspec.structs.asdict(new))
         triggers = values.pop("triggers")
         statement = insert(workflow).values(**values, created_at=self._now, updated_at=self._now).returning(workflow)
         try:
@@ -83,7 +91,7 @@ class Drafts:
         values = dict(changes)
         triggers = values.pop("triggers", None)
         try:
-            changed = self._bump(row, **values)
+            changed = self._bump(row, **workflow_values(values))
         except IntegrityError as error:
             raise key_taken(changes.get("key")) from error
         if triggers is not None:

@@ -2,28 +2,23 @@
 and creating one whose document has triggers.
 """
 
+import msgspec
+
 from engine.model import Workflow
 from engine.ports import NewWorkflow
 from storage.postgresql_session import Part, Rows
+from storage.records import workflow_values
 
-_CREATE = """INSERT INTO workflow
-  (namespace, name, key, description, dialect, source, max_concurrency, timeout, created_at, updated_at)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, now(), now())
+_GIVEN = ("namespace", "name", "key", "description", "dialect", "source", "max_concurrency", "timeout", "budget")
+_CREATE = f"""INSERT INTO workflow ({", ".join(_GIVEN)}, created_at, updated_at)
+VALUES ({", ".join(["%s"] * len(_GIVEN))}, now(), now())
 ON CONFLICT (namespace, key) DO NOTHING RETURNING id, revision, extract(epoch FROM created_at)::float8"""
 
 
 def create(new: NewWorkflow) -> Part:
     """One row, or none when the key is taken."""
-    return _CREATE, (
-        new.namespace,
-        new.name,
-        new.key,
-        new.description,
-        new.dialect,
-        new.source,
-        new.max_concurrency,
-        new.timeout,
-    )
+    values = workflow_values(msgspec.structs.asdict(new))
+    return _CREATE, tuple(values[name] for name in _GIVEN)
 
 
 def created(new: NewWorkflow, rows: Rows) -> Workflow:
@@ -41,4 +36,5 @@ def created(new: NewWorkflow, rows: Rows) -> Workflow:
         at,
         max_concurrency=new.max_concurrency,
         timeout=new.timeout,
+        budget=new.budget,
     )

@@ -7,7 +7,16 @@ from typing import Any
 import msgspec
 from sqlalchemy import Row
 
-from engine.model import Compensation, DraftTask, ExecutionRow, Resources, RetryPolicy, Workflow, WorkflowVersion
+from engine.model import (
+    Budget,
+    Compensation,
+    DraftTask,
+    ExecutionRow,
+    Resources,
+    RetryPolicy,
+    Workflow,
+    WorkflowVersion,
+)
 from engine.ports import Append, NewTask
 from engine.received import EventWait, ReceivedEvent, Trigger
 from engine.states import ExecutionStatus
@@ -20,6 +29,7 @@ _any = msgspec.json.Decoder().decode
 
 _resources = msgspec.json.Decoder(Resources).decode
 _undo = msgspec.json.Decoder(Compensation | None).decode
+_budget = msgspec.json.Decoder(Budget).decode
 
 RELAY = "events"
 """The relay's row."""
@@ -52,7 +62,14 @@ def workflow_record(row: Row[Any], tasks: tuple[DraftTask, ...] = ()) -> Workflo
         tasks,
         row.max_concurrency,
         row.timeout,
+        None if row.budget is None else _budget(bytes(row.budget)),
     )
+
+
+def workflow_values(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a workflow as its columns hold them."""
+    budget = fields.get("budget")
+    return {**fields, "budget": _encode(budget)} if budget is not None else dict(fields)
 
 
 TASK_COLUMNS = (

@@ -91,6 +91,7 @@ class WorkflowTable(Base, table=True):
     actions: bytes | None = _column(LargeBinary, null=True)
     max_concurrency: int | None = _column(Integer, null=True)
     timeout: float | None = _column(Float, null=True)
+    budget: bytes | None = _column(LargeBinary, null=True)
     created_at: float = _column(Instant)
     updated_at: float = _column(Instant)
     archived_at: float | None = _column(Instant, null=True)

@@ -52,12 +52,17 @@ def s3_server() -> Iterator[S3Server]:
         yield S3Server(where["endpoint_url"], key["AccessKeyId"], key["SecretAccessKey"])
     finally:
         _check_signatures(host, port, "inf")
+        _ask(host, port, "reset", "")  # the next server of this process has the same memory
         server.stop()
 
 
 def _check_signatures(host: str, port: int, after: str) -> None:
     """From the `after`-th request on."""
+    _ask(host, port, "reset-auth", after)
+
+
+def _ask(host: str, port: int, what: str, body: str) -> None:
     connection = HTTPConnection(host, port)
-    connection.request("POST", "/moto-api/reset-auth", after, {"Content-Type": "text/plain"})
+    connection.request("POST", f"/moto-api/{what}", body, {"Content-Type": "text/plain"})
     assert connection.getresponse().status == 200
     connection.close()

@@ -7,18 +7,13 @@ import pytest
 
 from deploy.processes import ROOT
 from tests.acceptance.serving import serving
-
-
-def shown() -> str:
-    """The file in the documentation."""
-    (source,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/nodes.md").read_text(), re.DOTALL)
-    return str(source)
+from tests.integration.stage import shown_node
 
 
 def test_a_file_dropped_in_is_a_node_type(tmp_path: Path) -> None:
     folder = tmp_path / "nodes"
     folder.mkdir()
-    (folder / "shout.py").write_text(shown())
+    (folder / "shout.py").write_text(shown_node())
     with serving(tmp_path, NODES_DIR=str(folder), LOG_LEVEL="warning") as served:
         found = served.rest("GET", "/api/v1/nodes/shout")
         assert found["description"] == "Says it louder.\n\nWhat to say, and how often."

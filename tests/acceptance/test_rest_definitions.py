@@ -195,14 +195,19 @@ async def test_tasks_of_a_document_are_not_edited_one_by_one(rest: Rest) -> None
 
 
 async def test_put_changes_fields_or_replaces_the_definition(rest: Rest) -> None:
-    await post(rest, "name: One\nkey: k\ndescription: d\nmax_concurrency: 2\ntimeout: 1h\ntasks: [{id: a}]\n")
+    await post(
+        rest,
+        "name: One\nkey: k\ndescription: d\nmax_concurrency: 2\ntimeout: 1h\nbudget: {tokens: 9}\ntasks: [{id: a}]\n",
+    )
     changed = (await rest.put("/workflows/k", {"description": "other"})).json()
     assert (changed["name"], changed["description"], changed["dialect"]) == ("One", "other", "yaml_tasks")
     assert changed["timeout"] == 3600
+    assert changed["budget"] == {"cost": None, "tokens": 9, "on_exceeded": "fail"}
     steps = {"name": "Two", "start_at": "a", "steps": {"a": {"type": "noop"}}}
     replaced = (await rest.put("/workflows/k", steps)).json()
     assert (replaced["name"], replaced["description"], replaced["key"]) == ("Two", "other", "k")
     assert (replaced["dialect"], replaced["max_concurrency"], replaced["timeout"]) == ("steps", None, None)
+    assert replaced["budget"] is None
     back = (await rest.post("/workflows/k/rollback", {"version": 1})).json()
     assert (back["dialect"], back["timeout"]) == ("yaml_tasks", 3600)
     assert (await rest.put("/workflows/k", steps)).status == 200

@@ -65,6 +65,27 @@ async def test_put_changes_the_fields_given(rest: Rest) -> None:
     assert (await rest.put("/workflows/1", {})).status == 200
 
 
+async def test_a_budget_is_given_changed_and_taken_away(rest: Rest) -> None:
+    made = (await rest.post("/workflows/", {"name": "a", "budget": {"cost": 1.5}})).json()
+    assert made["budget"] == {"cost": 1.5, "tokens": None, "on_exceeded": "fail"}
+    changed = (await rest.put("/workflows/1", {"budget": {"tokens": 1000, "on_exceeded": "ask"}})).json()
+    assert changed["budget"] == {"cost": None, "tokens": 1000, "on_exceeded": "ask"}
+    assert (await rest.put("/workflows/1", {"description": "d"})).json()["budget"] == changed["budget"]
+    assert (await rest.get("/workflows/1")).json()["budget"] == changed["budget"]
+    assert (await rest.put("/workflows/1", {"budget": None})).json()["budget"] is None
+    wrong: tuple[object, ...] = (
+        {},
+        {"cost": -1},
+        {"tokens": 1.5},
+        {"coast": 1},
+        {"cost": 1, "on_exceeded": "stop"},
+        5,
+        {"cost": None},
+    )
+    for budget in wrong:
+        assert (await rest.post("/workflows/", {"name": "a", "budget": budget})).status == 422
+
+
 async def test_a_workflow_is_found_by_id_and_by_key(rest: Rest) -> None:
     await rest.post("/workflows/", {"name": "a", "key": "nightly"})
     assert (await rest.get("/workflows/nightly")).json() == (await rest.get("/workflows/1")).json()

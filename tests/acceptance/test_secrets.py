@@ -126,6 +126,35 @@ async def test_a_secret_stands_only_where_it_may(rest: Rest, config: dict[str, A
     assert (tried.status, tried.pointers) == (422, ["/config/a"])
 
 
+@pytest.mark.parametrize(
+    ("kind", "config", "where"),
+    [
+        ("llm", {"model": "m", "prompt": "{{secrets.k}}"}, ["/config/prompt"]),
+        (
+            "llm",
+            {"model": "m", "prompt": "p", "apiKey": "{{secrets.k}}", "system": "{{secrets.k}}"},
+            ["/config/system"],
+        ),
+        (
+            "sql",
+            {"statement": "SELECT 1", "params": {"a": "{{secrets.k}}"}, "connection": "{{secrets.k}}"},
+            ["/config/connection"],
+        ),
+        ("object_store", {"action": "put", "key": "k", "body": "{{secrets.k}}"}, ["/config/body"]),
+        ("notify", {"message": "{{secrets.k}}", "headers": {"a": "{{secrets.k}}"}}, ["/config/message"]),
+        ("notify", {"message": "m", "data": ["{{secrets.k}}"]}, ["/config/data/0"]),
+        ("code", {"code": "x", "input_mapping": {"a": "{{secrets.k}}"}}, ["/config/input_mapping/a"]),
+        ("fail", {"message": "{{secrets.k}}"}, ["/config/message"]),
+        ("if", {"condition": "{{secrets.k}} == 'a'"}, ["/config/condition"]),
+    ],
+)
+async def test_each_type_says_where_secrets_may_stand(
+    rest: Rest, kind: str, config: dict[str, Any], where: list[str]
+) -> None:
+    answer = await rest.post(f"/nodes/{kind}/test", {"config": config})
+    assert (answer.status, list(dict.fromkeys(answer.pointers))) == (422, where)
+
+
 async def test_a_secret_that_is_not_there_fails_the_task(rest: Rest, here: Site) -> None:
     ended = await executed(rest, {"url": here.url(), "headers": {"X-Key": "{{secrets.none}}"}})
     assert ended["error"]["type"] == "unknown_secret"

@@ -10,10 +10,11 @@ from engine.model import AwaitSignal, Completed, Failed, Failure, FanOut, Graph,
 from engine.planner import Decision, plan
 from engine.ports import Append, Park, Signal
 from engine.runner import Run
-from engine.state import State, TaskState, apply, replay, stamp
+from engine.state import State, apply, replay, stamp
 from engine.states import EXECUTION_MOVES, TASK_MOVES, ExecutionStatus, is_terminal
 from engine.states import TaskStatus as T
 from engine.steps import Step
+from engine.task_state import TaskState
 from tests.chaos import planner_waits
 from tests.chaos.planner_twin import MISSING, NOTHING, FanVerdict, History, Verdict, retry_bounds
 
@@ -24,6 +25,7 @@ SUSPECT, MOST_LOSSES = 2, 7
 """Losses after which a task runs alone, and after which it is given up."""
 LOST_WAYS = ("unknown_target", "unknown_label")
 _ENDED = (T.COMPLETED, T.FAILED, T.SKIPPED, T.CANCELLED)
+Idle = ev.TaskSleeping | ev.TaskAwaiting | ev.TaskFannedOut | ev.ChildStarted | ev.BudgetRaised
 _SAID: dict[type[ev.Event], type[Result]] = {
     ev.TaskSleeping: Sleep,
     ev.TaskAwaiting: AwaitSignal,
@@ -133,8 +135,8 @@ class Journal:
                 self._check_completed(event, before, verdict, now)
             case ev.TaskFailed():
                 self._check_failed(event, before, verdict, now)
-            case ev.TaskSleeping() | ev.TaskAwaiting() | ev.TaskFannedOut() | ev.ChildStarted():
-                self._check_idle(event)
+            case ev.TaskSleeping() | ev.TaskAwaiting() | ev.TaskFannedOut() | ev.ChildStarted() | ev.BudgetRaised():
+                self._check_idle(event, before)
             case ev.TaskCancelled(task=key):
                 assert key in verdict.cancels or any(key in fan.cancels for fan in verdict.fans)
                 self.expected.pop(key, None)
@@ -171,7 +173,10 @@ class Journal:
             assert event.attempt == before.attempts(key) + 1
             assert before.config(key) is not MISSING
 
-    def _check_idle(self, event: ev.TaskSleeping | ev.TaskAwaiting | ev.TaskFannedOut | ev.ChildStarted) -> None:
+    def _check_idle(self, event: Idle, before: History) -> None:
+        if isinstance(event, ev.BudgetRaised):
+            planner_waits.check_raise(before, event)
+            return
         given = self.expected.pop(event.task)
         if not isinstance(event, ev.ChildStarted):
             assert isinstance(given, _SAID[type(event)])
@@ -211,6 +216,10 @@ class Journal:
                 if isinstance(given, Completed):
                     assert event.error.type == before.lost_way(key, given.label)
                     assert event.retry_in is None
+                    return
+                if planner_waits.asks_again(before, key, given):
+                    self.counts["asked again"] += 1
+                    assert (event.error.type, event.retry_in) == ("bad_outcome", None)
                     return
                 assert isinstance(given, Failed)
                 assert event.error == Failure(given.error.type, given.error.message, key)

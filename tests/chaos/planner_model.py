@@ -28,7 +28,7 @@ from engine.steps import Step
 from engine.waits import OWN
 from tests.chaos.planner_graphs import SIGNALS, random_graph, random_input
 from tests.chaos.planner_journal import Counted, Journal, Move, fields
-from tests.chaos.planner_waits import ANSWERS, random_wait
+from tests.chaos.planner_waits import ANSWERS, RAISES, random_wait
 
 LIVE = 4
 """Executions at once."""
@@ -52,7 +52,7 @@ TASK_MOVES_NOW = """
     scheduled -> running failed cancelled
     running -> scheduled retrying waiting completed failed cancelled
     retrying -> scheduled running cancelled
-    waiting -> retrying completed failed cancelled
+    waiting -> scheduled retrying completed failed cancelled
 """
 """The legal moves that can occur now. Not among them: retrying -> failed (a config that was rendered once is
 rendered again)."""
@@ -153,7 +153,8 @@ class World:
         """An attempt that runs comes to some end."""
         call = self.calls.pop(self.rnd.randrange(len(self.calls)))
         self._outlive([call])
-        result = random_result(self.rnd, self.now, call)
+        again = call.attempt > 1 and self.rnd.random() < 0.2  # who was given more budget may not ask again
+        result = random_wait(self.rnd) if again else random_result(self.rnd, self.now, call)
         run = self.runs.get(call.execution_id)
         if run is not None and run.flying.get(call.address) is call:
             self.journals[call.execution_id].expected[call.address] = result
@@ -211,7 +212,8 @@ class World:
 
     def _decide(self, journal: Journal, task: str) -> None:
         self.signals += 1
-        self._deliver(journal, journal.waits.decide(task, self.signals, journal.id, self.rnd.choice(ANSWERS)))
+        answer = RAISES if self.rnd.random() < 0.4 else self.rnd.choice(ANSWERS)
+        self._deliver(journal, journal.waits.decide(task, self.signals, journal.id, answer))
 
     def crash(self) -> None:
         """The process dies: what was in flight landed or not; another engine takes over.

@@ -28,6 +28,7 @@ _STATUS: dict[type[ev.Event], T] = {
     ev.TaskFannedOut: T.WAITING,
     ev.TaskSleeping: T.WAITING,
     ev.TaskAwaiting: T.WAITING,
+    ev.BudgetRaised: T.SCHEDULED,
     ev.TaskSkipped: T.SKIPPED,
     ev.TaskCancelled: T.CANCELLED,
 }
@@ -135,7 +136,7 @@ class History:
             isinstance(mine[place - 1], ev.TaskAwaiting) and mine[place - 1].name == name  # type: ignore[union-attr]
             for mine in map(self.own, self.keys)
             for place in range(1, len(mine))
-            if isinstance(mine[place], ev.TaskCompleted)
+            if isinstance(mine[place], ev.TaskCompleted | ev.BudgetRaised)
         )
         return came[taken:]
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import msgspec
 
 from engine import events as ev
-from engine.model import Answer, Ask, AwaitSignal, Failure
+from engine.model import Answer, Ask, AwaitSignal, Budget, Failure
 from engine.ports import Append, Signal
 from engine.states import TaskStatus as T
 from engine.waits import Lapse, signal_name
@@ -22,6 +22,10 @@ ANSWERS = (
     Answer({"v": 1}, "other"),
     Answer(None),
 )
+
+
+RAISES = Answer({"v": 2}, "yes", raised=Budget(tokens=5))
+"""More budget: the task begins again, and must not ask again."""
 
 
 def random_wait(rnd: random.Random) -> AwaitSignal:
@@ -80,11 +84,27 @@ def check_end(history: History, event: ev.TaskCompleted | ev.TaskFailed, due: fl
     assert history.status(event.task) is T.WAITING
     came = history.mail(asked.name)
     answer = msgspec.convert(came[0], Answer) if came else asked.otherwise
+    assert answer is None or answer.raised is None, "a wait ended that was given more budget"
     if not came:
         assert due is not None
         assert due <= now, "a wait ended early"
     _check_answer(history, event, answer)
     return True
+
+
+def check_raise(history: History, event: ev.BudgetRaised) -> None:
+    """More budget is given by an answer, to who waits for it."""
+    assert history.status(event.task) is T.WAITING
+    name = history.waits_for(event.task)
+    assert name is not None
+    answer = msgspec.convert(history.mail(name)[0], Answer)
+    assert answer.raised == Budget(event.cost, event.tokens)
+
+
+def asks_again(history: History, key: str, given: object) -> bool:
+    """Whether an outcome is refused because its task was given more budget once."""
+    asks = isinstance(given, AwaitSignal) and given.ask is not None
+    return asks and any(isinstance(event, ev.BudgetRaised) for event in history.own(key))
 
 
 def _check_answer(history: History, event: ev.TaskCompleted | ev.TaskFailed, answer: Answer | None) -> None:

@@ -4,11 +4,12 @@ import asyncio
 import time
 from typing import Any
 
+import msgspec
 import pytest
 
 from engine.actions import ReadActions
 from engine.errors import Invalid, KeyTaken, TaskNotFound, VersionNotFound, WorkflowNotFound
-from engine.model import Compensation, DraftTask, RetryPolicy, Workflow
+from engine.model import Budget, Compensation, DraftTask, RetryPolicy, Workflow
 from engine.ports import Compiled, NewTask, Store, TaskEdit
 from tests.stores import SPACE, adds, sql, workflow
 
@@ -38,6 +39,17 @@ async def test_a_workflow_is_found_by_id_and_key(store: Store) -> None:
     assert abs(made.created_at - time.time()) < 60
     assert await store.get_workflow(SPACE, made.id) == made
     assert await store.get_workflow(SPACE, "k") == made
+
+
+async def test_a_budget_is_kept_changed_and_taken_away(store: Store) -> None:
+    made = await store.create_workflow(msgspec.structs.replace(workflow(), budget=Budget(1.5, 1000, "ask")))
+    assert made.budget == Budget(1.5, 1000, "ask")
+    assert await store.get_workflow(SPACE, made.id) == made
+    changed = await store.update_workflow(SPACE, made.id, {"budget": Budget(tokens=5)})
+    assert changed.budget == Budget(tokens=5)
+    assert (await store.update_workflow(SPACE, made.id, {"name": "x"})).budget == Budget(tokens=5)
+    assert (await store.list_workflows(SPACE, 0, 10))[0][0].budget == Budget(tokens=5)
+    assert (await store.update_workflow(SPACE, made.id, {"budget": None})).budget is None
 
 
 @pytest.mark.parametrize("ref", [4711, "nothing", 0, -1, 2**80, "", "a\0b", "\ud800"])

@@ -59,7 +59,7 @@ class GetWorkflowStatusRequest(_message.Message):
     def __init__(self, execution_id: _Optional[int] = ..., wait_seconds: _Optional[float] = ..., omit_tasks: _Optional[bool] = ..., omit_payloads: _Optional[bool] = ...) -> None: ...
 
 class WorkflowStatusResponse(_message.Message):
-    __slots__ = ("execution_id", "workflow_id", "status", "started_at", "completed_at", "output", "error", "tasks", "output_json", "workflow_version", "created_at", "last_seq", "input_json", "labels", "cancel_requested", "rerun_of", "parent_id", "root_id")
+    __slots__ = ("execution_id", "workflow_id", "status", "started_at", "completed_at", "output", "error", "tasks", "output_json", "workflow_version", "created_at", "last_seq", "input_json", "labels", "cancel_requested", "rerun_of", "parent_id", "root_id", "usage")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -85,6 +85,7 @@ class WorkflowStatusResponse(_message.Message):
     RERUN_OF_FIELD_NUMBER: _ClassVar[int]
     PARENT_ID_FIELD_NUMBER: _ClassVar[int]
     ROOT_ID_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
     execution_id: int
     workflow_id: int
     status: str
@@ -103,10 +104,21 @@ class WorkflowStatusResponse(_message.Message):
     rerun_of: int
     parent_id: int
     root_id: int
-    def __init__(self, execution_id: _Optional[int] = ..., workflow_id: _Optional[int] = ..., status: _Optional[str] = ..., started_at: _Optional[str] = ..., completed_at: _Optional[str] = ..., output: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., error: _Optional[_Union[Failure, _Mapping]] = ..., tasks: _Optional[_Iterable[_Union[TaskStatus, _Mapping]]] = ..., output_json: _Optional[str] = ..., workflow_version: _Optional[int] = ..., created_at: _Optional[str] = ..., last_seq: _Optional[int] = ..., input_json: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., cancel_requested: _Optional[bool] = ..., rerun_of: _Optional[int] = ..., parent_id: _Optional[int] = ..., root_id: _Optional[int] = ...) -> None: ...
+    usage: Usage
+    def __init__(self, execution_id: _Optional[int] = ..., workflow_id: _Optional[int] = ..., status: _Optional[str] = ..., started_at: _Optional[str] = ..., completed_at: _Optional[str] = ..., output: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., error: _Optional[_Union[Failure, _Mapping]] = ..., tasks: _Optional[_Iterable[_Union[TaskStatus, _Mapping]]] = ..., output_json: _Optional[str] = ..., workflow_version: _Optional[int] = ..., created_at: _Optional[str] = ..., last_seq: _Optional[int] = ..., input_json: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., cancel_requested: _Optional[bool] = ..., rerun_of: _Optional[int] = ..., parent_id: _Optional[int] = ..., root_id: _Optional[int] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ...) -> None: ...
+
+class Usage(_message.Message):
+    __slots__ = ("input_tokens", "output_tokens", "cost")
+    INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    COST_FIELD_NUMBER: _ClassVar[int]
+    input_tokens: int
+    output_tokens: int
+    cost: float
+    def __init__(self, input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cost: _Optional[float] = ...) -> None: ...
 
 class TaskStatus(_message.Message):
-    __slots__ = ("key", "name", "type", "status", "attempt", "iteration", "started_at", "completed_at", "due_at", "output_json", "error", "label", "reason", "executor", "input_json", "scheduled_at", "compensates", "child_id")
+    __slots__ = ("key", "name", "type", "status", "attempt", "iteration", "started_at", "completed_at", "due_at", "output_json", "error", "label", "reason", "executor", "input_json", "scheduled_at", "compensates", "child_id", "usage")
     KEY_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
@@ -125,6 +137,7 @@ class TaskStatus(_message.Message):
     SCHEDULED_AT_FIELD_NUMBER: _ClassVar[int]
     COMPENSATES_FIELD_NUMBER: _ClassVar[int]
     CHILD_ID_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
     key: str
     name: str
     type: str
@@ -143,7 +156,8 @@ class TaskStatus(_message.Message):
     scheduled_at: str
     compensates: str
     child_id: int
-    def __init__(self, key: _Optional[str] = ..., name: _Optional[str] = ..., type: _Optional[str] = ..., status: _Optional[str] = ..., attempt: _Optional[int] = ..., iteration: _Optional[str] = ..., started_at: _Optional[str] = ..., completed_at: _Optional[str] = ..., due_at: _Optional[str] = ..., output_json: _Optional[str] = ..., error: _Optional[_Union[Failure, _Mapping]] = ..., label: _Optional[str] = ..., reason: _Optional[str] = ..., executor: _Optional[str] = ..., input_json: _Optional[str] = ..., scheduled_at: _Optional[str] = ..., compensates: _Optional[str] = ..., child_id: _Optional[int] = ...) -> None: ...
+    usage: Usage
+    def __init__(self, key: _Optional[str] = ..., name: _Optional[str] = ..., type: _Optional[str] = ..., status: _Optional[str] = ..., attempt: _Optional[int] = ..., iteration: _Optional[str] = ..., started_at: _Optional[str] = ..., completed_at: _Optional[str] = ..., due_at: _Optional[str] = ..., output_json: _Optional[str] = ..., error: _Optional[_Union[Failure, _Mapping]] = ..., label: _Optional[str] = ..., reason: _Optional[str] = ..., executor: _Optional[str] = ..., input_json: _Optional[str] = ..., scheduled_at: _Optional[str] = ..., compensates: _Optional[str] = ..., child_id: _Optional[int] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ...) -> None: ...
 
 class Failure(_message.Message):
     __slots__ = ("type", "message", "task")

@@ -248,6 +248,7 @@ def upgrade() -> None:  # noqa: PLR0915 - the whole schema
         sa.Column("actions", sa.LargeBinary(), nullable=True),
         sa.Column("max_concurrency", sa.Integer(), nullable=True),
         sa.Column("timeout", sa.Float(), nullable=True),
+        sa.Column("budget", sa.LargeBinary(), nullable=True),
         sa.Column("created_at", Instant(), nullable=False),
         sa.Column("updated_at", Instant(), nullable=False),
         sa.Column("archived_at", Instant(), nullable=True),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from definitions.ordered_tasks import dialect as ordered
 from engine.dialect_ports import Head
 from engine.graph import END, ERROR_LABEL, canonical, compile_definition
-from engine.model import Compensation, Edge, Graph, Presentation, Resources, RetryPolicy, Task
+from engine.model import Budget, Compensation, Edge, Graph, Presentation, Resources, RetryPolicy, Task
 from engine.sources import Source
 from engine.yaml_documents import encode_yaml
 from tests.unit.definitions.test_ordered_tasks import draft, row
@@ -131,6 +131,7 @@ def test_what_people_call_it_is_no_meaning(change: str) -> None:
     [
         {**STEPS, "max_concurrency": 2},
         {**STEPS, "timeout": 60},
+        {**STEPS, "budget": {"cost": 2}},
         {**STEPS, "steps": {**STEPS["steps"], "wait": {"type": "delay", "duration_seconds": 16}}},  # type: ignore[dict-item]
         {**GRAPH, "edges": GRAPH["edges"][:2]},
     ],
@@ -151,6 +152,7 @@ CONFIGS = st.dictionaries(
     | st.lists(st.booleans()),
     max_size=3,
 )
+BUDGETS = st.sampled_from([None, Budget(1.5), Budget(tokens=1000), Budget(1.0, 0, "ask")])
 RETRIES = st.builds(
     RetryPolicy,
     max_attempts=st.integers(1, 9),
@@ -205,6 +207,7 @@ def graphs(draw: st.DrawFn) -> Graph:
         tuple(edges),
         max_concurrency=draw(st.sampled_from([None, 3])),
         timeout=draw(st.sampled_from([None, 9.5])),
+        budget=draw(BUDGETS),
     )
 
 
@@ -216,7 +219,8 @@ def test_what_is_written_is_read_back(name: str, drawn: Graph, data: st.DataObje
     keys = [task.key for task in drawn.tasks]
     order = tuple(data.draw(st.permutations(keys)))
     names = {key: data.draw(st.sampled_from([key, "A name", "12:30", "~"])) for key in keys}
-    head = Head("N", data.draw(st.sampled_from([None, "k"])), None, drawn.max_concurrency, drawn.timeout)
+    key = data.draw(st.sampled_from([None, "k"]))
+    head = Head("N", key, None, drawn.max_concurrency, drawn.timeout, budget=drawn.budget)
     document = DIALECTS[name].write(head, drawn, Presentation(names, order))
     for text in (json.dumps(document), encode_yaml(document).decode()):
         again, definition = DIALECTS[name].read(inspectable(text))
@@ -236,7 +240,7 @@ def inspectable(text: str) -> dict[str, Any]:
 @given(drawn=graphs())
 @settings(max_examples=60)
 def test_every_dialect_gives_the_same_digest(drawn: Graph) -> None:
-    head = Head(max_concurrency=drawn.max_concurrency, timeout=drawn.timeout)
+    head = Head(max_concurrency=drawn.max_concurrency, timeout=drawn.timeout, budget=drawn.budget)
     names = Presentation({}, tuple(task.key for task in drawn.tasks))
     texts = [dialect.write(head, drawn, names) for dialect in DIALECTS.values()]
     assert len({inspect(text).digest for text in texts}) == 1

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from engine.graph import END, ERROR_LABEL
-from engine.model import Edge, RetryPolicy, Task
+from engine.model import Budget, Edge, RetryPolicy, Task
 from tests.unit.definitions.words import edges, faults, graph, inspect, read, warnings
 
 
@@ -102,6 +102,9 @@ def test_a_target_that_does_not_exist_is_a_warning() -> None:
         ({"steps": {}, "max_concurrency": 0}, ("out_of_range", "/max_concurrency")),
         ({"steps": {}, "timeout": 0}, ("out_of_range", "/timeout")),
         ({"steps": {}, "timeout": "soon"}, ("invalid_value", "/timeout")),
+        ({"steps": {}, "budget": {}}, ("invalid_value", "/budget")),
+        ({"steps": {}, "budget": {"cost": "1"}}, ("invalid_value", "/budget")),
+        ({"steps": {}, "budget": {"token": 1}}, ("invalid_value", "/budget")),
         ({"steps": {}, "name": " "}, ("required", "/name")),
         ({"steps": {}, "name": 5}, ("invalid_value", "/name")),
     ],
@@ -117,10 +120,12 @@ def test_no_steps_at_all() -> None:
 
 def test_what_it_says_of_itself() -> None:
     document = {"steps": {}, "name": "N", "unique_name": "n-1", "description": "d", "max_concurrency": 3, "extra": 1}
+    document["budget"] = {"cost": 2, "tokens": 10}
     head, definition = read("steps", document)
     assert (head.name, head.key, head.description, head.max_concurrency) == ("N", "n-1", "d", 3)
     assert definition.graph.max_concurrency == 3
     assert read("steps", {"steps": {}, "timeout": "10m"})[1].graph.timeout == 600
+    assert definition.graph.budget == head.budget == Budget(2.0, 10)
     assert warnings(document) == [("unused_field", "/extra")]
 
 

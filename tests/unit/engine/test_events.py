@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import events as ev
-from engine.model import Answer, Failure, Parent
+from engine.model import Answer, Failure, Parent, Usage
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 NUMBER = st.floats(0, 1e9)
@@ -27,12 +27,14 @@ FIELDS: dict[Any, st.SearchStrategy[Any]] = {
     float: NUMBER,
     float | None: st.none() | NUMBER,
     int: st.integers(0, 2**53),
+    int | None: st.none() | st.integers(0, 2**53),
     bool: st.booleans(),
     Any: ANY,
     Parent | None: st.none() | st.builds(Parent, st.integers(1, 2**53), st.integers(1, 2**53), st.integers(1, 32)),
     Failure: st.builds(Failure, TEXT, TEXT, st.none() | TEXT),
     Answer | None: st.none() | st.builds(Answer, ANY, st.none() | TEXT, st.none() | st.builds(Failure, TEXT, TEXT)),
     Failure | None: st.none() | st.builds(Failure, TEXT, TEXT, st.none() | TEXT),
+    Usage | None: st.none() | st.builds(Usage, st.integers(0, 2**40), st.integers(0, 2**40), st.none() | NUMBER),
     tuple[str, ...]: st.lists(TEXT, max_size=3).map(tuple),
 }
 TYPES: list[type[ev.Event]] = list(ev.Event.__args__)
@@ -54,7 +56,7 @@ def test_an_event_comes_back(kind: type[ev.Event], data: st.DataObject) -> None:
 
 
 def test_the_vocabulary_is_closed() -> None:
-    assert len({kind.__name__ for kind in TYPES}) == len(TYPES) == 19
+    assert len({kind.__name__ for kind in TYPES}) == len(TYPES) == 20
     assert set(ev.TERMINAL_EVENTS) <= set(TYPES)
 
 
@@ -67,8 +69,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "ExecutionStarted": {"input": None, "depth": 0, "parent": None},
     "TakenOver": {"lost": ()},
     "TaskStarted": {"attempt": 1},
-    "TaskCompleted": {"output": None, "label": None, "elapsed": 0.0},
-    "TaskFailed": {"retry_in": None, "elapsed": 0.0},
+    "TaskCompleted": {"output": None, "label": None, "elapsed": 0.0, "usage": None},
+    "TaskFailed": {"retry_in": None, "elapsed": 0.0, "usage": None},
     "TaskLost": {"suspect": True},
     "TaskSleeping": {"seconds": 0.0, "until": None, "output": None},
     "TaskAwaiting": {"timeout": None, "kind": None, "reason": None, "otherwise": None},
@@ -76,6 +78,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "ChildStarted": {"wait": True, "timeout": None},
     "TaskSkipped": {"reason": "not_taken"},
     "SignalReceived": {"payload": None, "signal_id": 0, "dedupe_key": None},
+    "BudgetRaised": {"cost": None, "tokens": None},
     "CancelRequested": {"reason": None},
     "CompensationStarted": {"error": None},
     "ExecutionCancelled": {"reason": None, "error": None},

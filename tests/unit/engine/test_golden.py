@@ -16,11 +16,12 @@ import pytest
 from engine import events as ev
 from engine.graph import CompiledGraph, load
 from engine.planner import NOTHING, plan
-from engine.state import State, TaskState, apply, replay
+from engine.state import State, apply, replay
 from engine.states import TASK_MOVES, TaskStatus
+from engine.task_state import TaskState
 
 FOLDER = Path(__file__).parents[2] / "golden"
-FILES = {"v1.jsonl": "a10ca36495df6c19c9335d7bbf0b5eae46dfcfe58f990e711d23eebac860c966"}
+FILES = {"v1.jsonl": "0e9b1f9d965149539a6a5a61ded8e02f74dc6c5defb33a18f8cfa3766f0273bf"}
 
 
 @pytest.fixture(params=sorted(FILES))
@@ -80,6 +81,8 @@ def folded(state: State) -> dict[str, Any]:
     """What an execution is to those who read it."""
     names = ("seq", "status", "input", "error", "started_at", "ended_at", "cancelling", "cancel_reason")
     plain: dict[str, Any] = {name: msgspec.to_builtins(getattr(state, name)) for name in names}
+    if state.usage is not None:
+        plain["usage"] = msgspec.to_builtins(state.usage)
     return {**plain, "output": state.output(), "tasks": {key: _task(task) for key, task in state.tasks.items()}}
 
 

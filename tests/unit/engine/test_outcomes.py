@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from engine import events as ev
 from engine import limits
 from engine.errors import TaskError
-from engine.model import AwaitSignal, Completed, Failed, Failure, FanOut, Lost, Outcome, Result, Sleep
+from engine.model import AwaitSignal, Budget, Completed, Failed, Failure, FanOut, Lost, Outcome, Result, Sleep, Usage
 from engine.outcomes import LAST_MOMENT, portable, record_of, storable
 
 
@@ -210,3 +210,30 @@ def test_any_outcome_is_readable_or_a_failure(outcome: Any) -> None:
         assert travelled == Failed(Failure(failure.type, failure.message, "t"), failure.retryable)
         assert failure.type in ("bad_output", "bad_outcome")
         ev.encode(ev.TaskFailed("t", storable(Failure(failure.type, failure.message), "t")))
+
+
+def test_what_was_spent_is_kept_whatever_came_of_it() -> None:
+    usage = Usage(10, 2, 0.25)
+    assert stored(Completed("x", usage=usage)) == ev.TaskCompleted("t", "x", None, 0.5, usage)
+    assert portable("t", Completed(math.nan, usage=usage), 0.0).usage == usage  # type: ignore[union-attr]
+    assert portable("t", Failed(Failure("a", "b"), usage=usage), 0.0) == Failed(Failure("a", "b", "t"), usage=usage)
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [Usage(-1), Usage(2**60), Usage(1.5), Usage(True), Usage(1, 1, math.nan), Usage(1, 1, -1.0), {"cost": 1}, 5],  # type: ignore[arg-type]
+)
+def test_nonsense_was_not_spent(usage: Any) -> None:
+    assert stored(Completed("x", usage=usage)) == ev.TaskCompleted("t", "x", None, 0.5)
+
+
+def test_costs_that_are_not_known_add_none() -> None:
+    assert Usage(1, 2) + Usage(3, 4) == Usage(4, 6)
+    assert Usage(1, 2, 0.1) + Usage(3, 4) + Usage(0, 0, 0.2) == Usage(4, 6, 0.3)
+
+
+def test_a_budget_is_never_less_than_nothing() -> None:
+    assert Budget(1.0, 100).after(None) == Budget(1.0, 100)
+    assert Budget(1.0, 100).after(Usage(30, 20)) == Budget(1.0, 50)
+    assert Budget(1.0, 100).after(Usage(300, 20, 7.0)) == Budget(0.0, 0)
+    assert Budget(tokens=5).after(Usage(1, 1, 1.0)) == Budget(tokens=3)

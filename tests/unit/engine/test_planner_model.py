@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import events as ev
-from engine import fans, planner, runner, state
+from engine import fans, outcomes, planner, runner, state
 from engine.fans import Fan, Fans
 from engine.slots import Slots
 from engine.state import State
@@ -33,7 +33,8 @@ def test_every_move_of_today_occurs() -> None:
     assert counts["ended"] > 500
     for ended in ("map completed", "map items_failed", "map inside completed", "loop completed", "loop max_rounds"):
         assert counts[ended] > 5, ended
-    assert len(MOVES_NOW) == len(set(MOVES_NOW)) == 36
+    assert counts["asked again"] > 0
+    assert len(MOVES_NOW) == len(set(MOVES_NOW)) == 37
 
 
 # --- sabotage: with a guard removed, the model fails ---
@@ -147,7 +148,7 @@ def closes_no_wait(patch: pytest.MonkeyPatch) -> None:
 
 
 def follows_no_answer(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(runner, "answered", lambda vertex, key, answer: ev.TaskCompleted(key, answer.output))
+    patch.setattr(outcomes, "answered", lambda vertex, key, answer: ev.TaskCompleted(key, answer.output))
 
 
 def undoes_forwards(patch: pytest.MonkeyPatch) -> None:
@@ -219,6 +220,10 @@ def forgets_its_children(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(runner, "let_go", lambda state, key: [])
 
 
+def asks_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(outcomes, "check_ask", lambda asked, outcome: None)
+
+
 SABOTAGE: list[Callable[[pytest.MonkeyPatch], None]] = [
     starts_while_stopping,
     forgets_a_label,
@@ -248,6 +253,7 @@ SABOTAGE: list[Callable[[pytest.MonkeyPatch], None]] = [
     forgets_that_a_run_failed,
     mixes_up_results,
     forgets_its_children,
+    asks_again,
 ]
 
 

@@ -62,3 +62,50 @@ def test_longer_values_are_masked_first() -> None:
 def test_no_values_no_masks() -> None:
     value: Any = {"a": [1, "x"]}
     assert Masker([]).value(value) == value
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        quote(VALUE, safe="").replace("%2F", "%2f"),
+        json.dumps(VALUE)[1:-1].replace("/", "\\/"),
+        json.dumps(VALUE)[1:-1].replace("\\u00e4", "\\u00E4"),
+        quote(base64.b64encode(VALUE.encode()).decode(), safe=""),
+        repr(VALUE)[1:-1],
+        VALUE.encode().decode("latin-1"),
+    ],
+)
+def test_the_spellings_of_a_form_are_masked(form: str) -> None:
+    assert Masker([VALUE]).text(f"<{form}>") == f"<{MASK}>"
+
+
+def test_a_line_of_a_value_is_masked() -> None:
+    key = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQ\n-----END KEY-----"
+    assert Masker([key]).text("near MIIEvQIBADANBgkqhkiG9w0BAQ") == f"near {MASK}"
+
+
+@pytest.mark.parametrize("value", ["12345678", "0.123456789"])
+def test_a_number_that_is_a_value_is_masked(value: str) -> None:
+    assert Masker([value]).value({"n": json.loads(value), "ok": True, "m": 5}) == {"n": MASK, "ok": True, "m": 5}
+
+
+SECRET = "s3cr3t-value-0123456789"
+
+
+@pytest.mark.parametrize("length", range(8, len(SECRET)))
+def test_the_beginning_of_a_value_that_was_cut_off_is_masked(length: int) -> None:
+    assert Masker([SECRET]).message(f"you sent {SECRET[:length]}") == f"you sent {MASK}"
+    said = Masker([SECRET]).message(f"you sent {SECRET[:length]}' (5 tokens)")
+    assert said == f"you sent {MASK}' (5 tokens)" or length < 12
+
+
+def test_only_messages_are_cut_off() -> None:
+    """In an output an ordinary word may be the beginning of a value."""
+    masker = Masker(["completed-0123456789"])
+    assert masker.value({"status": "complete"}) == {"status": "complete"}
+    assert masker.message("complete") == MASK
+
+
+def test_a_long_value_takes_no_time() -> None:
+    masker = Masker(["ab" * 32_000])
+    assert masker.message("ab" * 20_000 + "x" + "ab" * 1_000) == f"{MASK}x{MASK}"

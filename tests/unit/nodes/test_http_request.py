@@ -78,6 +78,7 @@ async def test_json_that_is_not_acceptable_is_a_failure(context: NodeContext, bo
         (b"404 x", {"retry_on_status": [404]}, True),
         (b"503 x", {"retry_on_status": []}, False),
         (b"200 OK", {"expected_status": [201]}, False),
+        (b"202 x", {"retry_on_status": [202]}, True),
         (b"302 x", {}, False),
     ],
 )

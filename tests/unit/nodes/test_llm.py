@@ -3,10 +3,12 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 
-from engine.model import Completed, Failed
+from engine.model import AwaitSignal, Budget, Completed, Failed, Usage
 from engine.task_ports import NodeContext
+from engine.verdicts import ApprovalRequest
 from tests.model_server import ModelServer, model_server
 from tests.unit.nodes.harness import completed, connected, failure, faults, runner, timed_out
 
@@ -38,7 +40,7 @@ async def test_the_example_of_the_document(context: NodeContext, models: ModelSe
         "json": None,
         "model": "gpt-4-2026",
         "finish_reason": "stop",
-        "usage": {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4, "cost": 0.00015},
+        "usage": {"input_tokens": 3, "output_tokens": 1, "total_tokens": 4, "cost": 0.00015},
     }
     assert models.asked == [
         {
@@ -190,3 +192,84 @@ async def test_it_can_be_tried_again(context: NodeContext, models: ModelServer) 
 )
 def test_bad_configs_are_told_at_save(config: dict[str, Any], where: list[str]) -> None:
     assert faults("llm", config) == where
+
+
+PRICED = {"prices": {"gpt-4": {"input": 30, "output": 60}}}
+"""ASK is 4 tokens, guessed to be 15: 0.00045; an answer of at least one token 0.00006."""
+
+
+@pytest.mark.parametrize(
+    ("budget", "more", "says"),
+    [
+        ({"tokens": 15}, {}, "about 15 tokens in and 1 out, 0.00051; the budget of the task has 15 tokens left"),
+        ({"tokens": 1000}, {"max_tokens": 986}, "15 tokens in and 986 out"),
+        ({"cost": 0.0005}, {}, "the budget of the task has 0.0005 left"),
+        ({"cost": 0.0005, "tokens": 16}, {}, "has 16 tokens and 0.0005 left"),
+        ({"cost": 0.01}, {"max_tokens": 1000}, "0.06045"),
+        ({"tokens": 0}, {}, "0 tokens left"),
+        ({"tokens": 16}, {"json_schema": SCHEMA}, "the budget of the task has 16 tokens left"),
+    ],
+)
+async def test_a_call_beyond_its_budget_is_not_made(
+    context: NodeContext, models: ModelServer, budget: dict[str, Any], more: dict[str, Any], says: str
+) -> None:
+    error = await failure("llm", {**ASK, **more, "budget": budget}, world(context, models, **PRICED))
+    assert (error.type, error.retryable) == ("budget_exceeded", False)
+    assert says in error.message
+    assert models.asked == []
+
+
+@pytest.mark.parametrize("budget", [{"tokens": 16}, {"cost": 0.00051}, {"cost": 1, "tokens": 100}])
+async def test_a_call_within_its_budget_is_made(
+    context: NodeContext, models: ModelServer, budget: dict[str, Any]
+) -> None:
+    await completed("llm", {**ASK, "budget": budget}, world(context, models, **PRICED))
+    assert len(models.asked) == 1
+
+
+async def test_more_is_asked_for_if_the_budget_says_so(context: NodeContext, models: ModelServer) -> None:
+    async with runner(world(context, models, **PRICED)) as attempts:
+        result = await attempts.result("llm", ASK, budget=Budget(0.0005, 10, "ask"))
+    assert isinstance(result, AwaitSignal)
+    assert result.ask is not None
+    request = msgspec.convert(result.ask.details, ApprovalRequest)
+    assert request.form is not None
+    assert request.form["properties"]["tokens"]["minimum"] == 6
+    assert request.form["properties"]["cost"]["minimum"] == 0.00001
+    assert request.form["required"] == ["cost", "tokens"]
+    assert models.asked == []
+    assert faults("llm", {**ASK, "budget": {"tokens": 5, "on_exceeded": "ask"}}) == ["/config"]
+
+
+async def test_a_cost_cannot_bound_a_model_without_a_price(context: NodeContext, models: ModelServer) -> None:
+    error = await failure("llm", {**ASK, "budget": {"cost": 1}}, world(context, models))
+    assert (error.type, error.retryable) == ("no_price", False)
+    assert "'gpt-4' has no price" in error.message
+    await completed("llm", {**ASK, "budget": {"tokens": 100}}, world(context, models))
+    assert len(models.asked) == 1
+
+
+async def test_what_is_left_of_the_execution_counts_too(context: NodeContext, models: ModelServer) -> None:
+    async with runner(world(context, models, **PRICED)) as attempts:
+        left = Budget(cost=0.001).after(Usage(10, 10, 0.0005))
+        result = await attempts.result("llm", {**ASK, "budget": {"cost": 1}}, budget=left)
+    assert isinstance(result, Failed)
+    assert "the budget of the execution has 0.0005 left" in result.error.message
+    assert result.usage is None
+
+
+async def test_headers_of_the_task_go_before_those_of_the_connection(context: NodeContext, models: ModelServer) -> None:
+    here = world(context, models, headers={"X-Team": "a", "X-Other": "b"}, api_key="sk-wrong")
+    await completed("llm", {**ASK, "api_key": "sk-local", "headers": {"x-team": "c"}}, here)
+    assert models.headers[0]["X-Other"] == "b"
+    assert {name: value for name, value in models.headers[0].items() if name.lower() == "x-team"} == {"x-team": "c"}
+
+
+async def test_what_failed_has_spent_all_the_same(context: NodeContext, models: ModelServer) -> None:
+    here = world(context, models, **PRICED)
+    models.reply = "no JSON"
+    assert (await failure("llm", {**ASK, "response_format": "json"}, here)).usage == Usage(4, 2, 0.00024)
+    models.finish_reason = "content_filter"
+    assert (await failure("llm", ASK, here)).usage == Usage(4, 2, 0.00024)
+    models.reply = 503
+    assert (await failure("llm", ASK, here)).usage is None

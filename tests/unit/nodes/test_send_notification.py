@@ -102,13 +102,15 @@ async def test_webhook_and_chat_get_json(context: NodeContext, here: Site) -> No
         chat={"kind": "slack", "url": here.url("/chat"), "users": ["ana"]},
         other={"kind": "slack", "url": here.url("/other"), "users": ["bo"]},
     )
-    config = {"to_user": ["ana"], "title": "T", "message": "a < b & c", "data": {"n": 1}}
+    config = {"headers": {"x-key": "own"}, "to_user": ["ana"], "title": "T", "message": "a < b & c", "data": {"n": 1}}
     output = await completed(KIND, config, world)
     assert [one["channel"] for one in output["delivered"]] == ["hook", "chat"]
     bodies = {path: msgspec.json.decode(body) for (_, path, _), body in zip(here.asked, here.bodies, strict=True)}
     assert bodies["/hook"]["users"] == ["ana"]
     assert bodies["/hook"]["data"] == {"n": 1}
     assert bodies["/chat"] == {"text": "*T*\na &lt; b &amp; c"}
+    keys = {path: headers.getall("X-Key", []) for _, path, headers in here.asked}
+    assert keys == {"/hook": ["own"], "/chat": []}
     assert {headers["Idempotency-Key"] for _, _, headers in here.asked} == {"7/a/hook", "7/a/chat"}
 
 

@@ -28,6 +28,7 @@ EXPECTED = {
     errors.ApprovalNotFound: StatusCode.NOT_FOUND,
     errors.SecretNotFound: StatusCode.NOT_FOUND,
     errors.TriggerNotFound: StatusCode.NOT_FOUND,
+    errors.ActionNotFound: StatusCode.NOT_FOUND,
     errors.EventNotFound: StatusCode.NOT_FOUND,
     errors.Conflict: StatusCode.FAILED_PRECONDITION,
     errors.KeyTaken: StatusCode.ALREADY_EXISTS,
