@@ -22,11 +22,9 @@ class Change(msgspec.Struct, frozen=True):
 
 
 _BATCH = "storage.postgresql_batch"
-_PARK = "            parts.append(self._change())\n        if self._consumed:"
-_LOOK = (
-    '                "AND EXISTS (SELECT 1 FROM signal s WHERE s.execution_id = execution.id)"\n'
-    "            )\n        in_line"
-)
+_PARK = "        if self._changes:\n            parts.append(self._change())\n        ended ="
+_LOOK = """                parts.append(f"EXECUTE {statement}({array(ids, 'bigint')})")\n        return parts"""
+_LATE = "            parts.append(self._change())\n"
 _SLEEP = 'parts.append("SELECT pg_sleep(0.02)")'
 _POOLS = "storage.postgresql_slots"
 _GRANTED = "FROM (SELECT * FROM granted ORDER BY id) AS g"
@@ -45,7 +43,7 @@ PATCHES: dict[str, tuple[Change, ...]] = {
             "        await self._cache.put(self._key,",
         ),
     ),
-    "slow-park": (Change(_BATCH, _PARK, _PARK.replace("\n", f"\n            {_SLEEP}\n", 1)),),
+    "slow-park": (Change(_BATCH, _PARK, _PARK.replace("        ended =", f"            {_SLEEP}\n        ended =")),),
     "slow-commit": (
         Change(
             "engine.worker",
@@ -89,14 +87,12 @@ PATCHES: dict[str, tuple[Change, ...]] = {
         ),
     ),
     "park-then-look": (
-        Change(_BATCH, _PARK, "            pass\n        if self._consumed:"),
+        Change(_BATCH, _PARK, "        ended ="),
         Change(
             _BATCH,
             _LOOK,
             _LOOK.replace(
-                "        in_line",
-                f"        if self._changes:\n            {_SLEEP}\n            parts.append(self._change())\n"
-                "        in_line",
+                "        return parts", f"        if self._changes:\n            {_SLEEP}\n{_LATE}        return parts"
             ),
         ),
     ),
