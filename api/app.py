@@ -29,6 +29,8 @@ A workflow has tasks; executing it makes an execution, whose history is kept eve
 without a slash at the end, those of workflows also below `/api/v1`. Every refusal is a problem (RFC 9457): `code` for
 programs, `detail` for people, and `errors` with a JSON pointer for each thing that is wrong.
 """
+ROOMS = (definitions, workflows, tasks, triggers, executions, approvals, events, nodes, actions, secrets, health)
+"""In the order of the pages."""
 TAGS = [
     {"name": "workflows", "description": "What is to be done: the editable template."},
     {"name": "definitions", "description": "What it means, in any dialect; its versions."},
@@ -61,8 +63,7 @@ def build_fastapi(service: WorkflowService) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
-    rooms = (definitions, workflows, tasks, triggers, executions, approvals, events, nodes, actions, secrets, health)
-    for room in rooms:
+    for room in ROOMS:
         app.include_router(room.router)
     app.include_router(nodes.router, prefix="/api/v1", include_in_schema=False)
     errors.install(app)

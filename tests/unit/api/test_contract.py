@@ -8,20 +8,7 @@ import pytest
 from fastapi import FastAPI
 
 from api import contract, errors
-from api.app import VERSION
-from api.routes import (
-    actions,
-    approvals,
-    definitions,
-    events,
-    executions,
-    health,
-    nodes,
-    secrets,
-    tasks,
-    triggers,
-    workflows,
-)
+from api.app import ROOMS, VERSION
 from tests.rest import Rest
 
 DOCUMENTED = {
@@ -69,19 +56,7 @@ DOCUMENTED = {
 @pytest.fixture(scope="module")
 def app() -> FastAPI:
     app = FastAPI(title="t", version=VERSION)
-    for room in (
-        definitions,
-        workflows,
-        tasks,
-        triggers,
-        executions,
-        approvals,
-        events,
-        nodes,
-        actions,
-        secrets,
-        health,
-    ):
+    for room in ROOMS:
         app.include_router(room.router)
     errors.install(app)
     contract.install(app)
