@@ -96,7 +96,7 @@ def _approve(served: Served, execution: int, task: str) -> None:
 
 def _send(served: Served, execution: int, task: str) -> None:
     """Perhaps before anybody waits for it."""
-    served.rest("POST", "/events", {"type": "rows.came", "payload": {"n": 1}})
+    served.rest("POST", "/events?type=rows.came", {"n": 1})
 
 
 def _each(task: Config, **config: Any) -> Callable[[World, str], Config]:
@@ -105,7 +105,7 @@ def _each(task: Config, **config: Any) -> Callable[[World, str], Config]:
 
 
 ROWS: dict[str, Row] = {
-    "action": Row(just(action="nobody_made_it"), None, ("action", 5), error="unknown_action"),
+    "action": Row(just(action="nobody_made_it"), None, ("action", 5), renders=False, error="unknown_action"),
     "approval": Row(
         just(title="May I?"), _has("by", value="ana"), ("timeout", -1), slow=just(title="May I?"), outside=_approve
     ),
@@ -185,6 +185,12 @@ ROWS: dict[str, Row] = {
         flaky=lambda world, place: {"statement": BUSY_ONCE.format(place=place)},
     ),
     "start": Row(just(n="{{input.n}}"), {"n": 2}),
+    "sub_workflow": Row(
+        just(workflow="rows-child", input={"n": "{{input.n}}"}),
+        {"out": {"n": 2}},
+        ("version", 0),
+        slow=just(workflow="rows-slow"),
+    ),
     "transform": Row(just(mapping={"n": ["{{input.n}}"]}), {"n": [2]}),
     "wait_for_event": Row(
         just(event="rows.came", lookback=60),

@@ -201,4 +201,7 @@ def open_stage(folder: Path) -> Iterator[Stage]:
             "STOP_SECONDS": "0.2",
         }
         stack.enter_context(Process("worker", ["cli.py", "worker"], settings, folder / "worker.log"))
-        yield Stage(stack.enter_context(serving(folder, **settings)), World(site), here, folder, redis_url)
+        served = stack.enter_context(serving(folder, **settings))
+        served.workflow({"key": "out", "type": "set", "parameters": {"n": "{{input.n}}"}}, key="rows-child")
+        served.workflow({"key": "out", "parameters": {"duration": 600}}, key="rows-slow")
+        yield Stage(served, World(site), here, folder, redis_url)
