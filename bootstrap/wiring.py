@@ -107,6 +107,7 @@ async def open_service(settings: Settings, *, engine: bool) -> AsyncIterator[Wor
 
 def _engine_duties(worker: Worker, inbox: Inbox, pools: PoolWatch, service: WorkflowService) -> dict[str, Duty]:
     """What an engine's caretakers do."""
+    service.reception.left = worker.outside.set
     duties: dict[str, Duty] = {
         "claims": partial(claims, worker),
         "renewal": partial(renewal, worker),

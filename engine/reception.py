@@ -93,6 +93,8 @@ class Reception:
         self._matching = matching
         self._hold = hold
         self._problems: OrderedDict[int, TriggerProblem] = OrderedDict()
+        self.left: Callable[[], None] = lambda: None
+        """Called when an event is left for later."""
 
     async def receive(self, payload: Any, event: str = UNNAMED, key: str | None = None) -> Reaction:
         """Durable on return. Raises `Invalid`, `TooLarge`; `IdempotencyMismatch` for a key with another content."""
@@ -153,6 +155,7 @@ class Reception:
             return _reaction(await self._store.settle_received(event.id, _encode(outcome)))
         except _LATER as error:
             log.warning("an event is handled later", event_id=event.id, error=str(error))
+            self.left()
             return _reaction(event)
 
     async def _handle(self, event: ReceivedEvent) -> Outcome:

@@ -1,6 +1,7 @@
 """Executions through the gRPC door of a running server."""
 
 import json
+import time
 
 import grpc
 import pytest
@@ -185,7 +186,12 @@ def test_a_cancel_is_recorded_with_its_reason(served: Served) -> None:
 def test_a_signal_is_taken_once_per_key(served: Served) -> None:
     execution_id = served.execute(served.workflow(SLEEP)).execution_id
     request = pb.SignalExecutionRequest(execution_id=execution_id, name="go", payload_json="[1]", dedupe_key="k")
-    assert [served.stub.SignalExecution(request).accepted for _ in range(2)] == [True, False]
+    assert served.stub.SignalExecution(request).accepted
+    while "SignalReceived" not in {
+        e["type"] for e in served.rest("GET", f"/executions/{execution_id}/events")["items"]
+    }:
+        time.sleep(0.02)
+    assert not served.stub.SignalExecution(request).accepted
     request = pb.SignalExecutionRequest(execution_id=execution_id, name="go")
     request.payload.struct_value.update({"n": 1})
     assert served.stub.SignalExecution(request).accepted
