@@ -35,9 +35,9 @@ class Served:
         self.stub = WorkflowServiceStub(channel)
 
     def rest(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
-        """The JSON of a 2xx answer."""
+        """The JSON of a 2xx answer. `body` is sent as JSON, or as it is if it is bytes."""
         connection = http.client.HTTPConnection(urlsplit(self.rest_url).netloc, timeout=30)
-        data = None if body is None else json.dumps(body)
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body)
         connection.request(method, path, data, {"Content-Type": "application/json", **headers})
         response = connection.getresponse()
         content = response.read()
