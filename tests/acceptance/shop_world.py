@@ -18,24 +18,26 @@ from tests.model_server import ModelServer, model_server
 @contextmanager
 def models_in_a_thread() -> Iterator[ModelServer]:
     """The model server, while the test itself waits for answers."""
-    ready, done = threading.Event(), threading.Event()
-    found: list[ModelServer] = []
+    ready = threading.Event()
+    found: list[tuple[ModelServer, asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     async def serve() -> None:
         async with model_server() as models:
-            found.append(models)
+            done = asyncio.Event()
+            found.append((models, asyncio.get_running_loop(), done))
             ready.set()
-            while not done.is_set():
-                await asyncio.sleep(0.01)
+            await done.wait()
 
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
     thread.start()
     assert ready.wait(10)
+    models, loop, done = found[0]
     try:
-        yield found[0]
+        yield models
     finally:
-        done.set()
-        thread.join()
+        loop.call_soon_threadsafe(done.set)
+        thread.join(30)
+        assert not thread.is_alive()
 
 
 class World:
