@@ -67,7 +67,13 @@ SABOTAGES = (
         lambda seed, guard: parking("postgresql", 100, seed, guard=guard),
         control="slow-park",
     ),
-    Sabotage("recall", "cancels while parking", lambda seed, guard: parking("sqlite", 200, seed, guard=guard)),
+    Sabotage(
+        "recall",
+        "cancels while parking",
+        lambda seed, guard: parking("sqlite", 50, seed, guard=guard),
+        control="slow-commit",
+        both=True,
+    ),
     Sabotage(
         "idempotency", "C18 idempotent start", lambda seed, guard: idempotent_start("sqlite", 20, seed, guard=guard)
     ),
