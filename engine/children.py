@@ -82,11 +82,11 @@ def child_of(state: State, opening: Opening) -> Append:
     return Append(opening.execution_id, 1, (event,), start)
 
 
-def told_parent(state: State) -> list[Signal]:
+def told_parent(state: State) -> tuple[Signal, ...]:
     """What this execution's end says to its parent, if one waits for it."""
     parent = state.parent
     if parent is None or not parent.waits:
-        return []
+        return ()
     number = state.execution_id
     end = ChildEnd(number, state.status, error=state.error)
     if state.status is ExecutionStatus.COMPLETED:
@@ -97,13 +97,13 @@ def told_parent(state: State) -> list[Signal]:
             end = ChildEnd(number, state.status, error=Failure("output_too_large", error.message))
         else:
             end = ChildEnd(number, state.status, output)
-    return [Signal(parent.execution_id, CHILD, CHILD, _encode(end), f"child:{number}")]
+    return (Signal(parent.execution_id, CHILD, CHILD, _encode(end), f"child:{number}"),)
 
 
-def let_go(state: State, key: str) -> list[Signal]:
+def let_go(state: State, key: str) -> tuple[Signal, ...]:
     """What cancels the child for which this task waits, if it does: nobody will wait for it any more."""
     child = state.tasks[key].child
     if child not in state.children:
-        return []
+        return ()
     reason = f"nothing waits for it any more in execution {state.execution_id}, which started it"
-    return [Signal(child, "cancel", "cancel", _encode(reason), "cancel")]
+    return (Signal(child, "cancel", "cancel", _encode(reason), "cancel"),)

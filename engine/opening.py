@@ -31,13 +31,12 @@ class _Secret:
         self._run = run
         self._masker = Masker(values.values())
         self._call = structs.replace(call, config=filled(call.config, values), secrets={})
-        self._context = context._replace(log=_MaskedLog(context.log, self._masker))
+        self._context = structs.replace(context, log=_MaskedLog(context.log, self._masker))
         bound = [set(envelope.hosts) for envelope in call.secrets.values() if envelope.hosts]
         if bound:
             hosts = frozenset(set.intersection(*bound))
-            self._context = self._context._replace(
-                http=_BoundHttp(context.http, hosts), sql=_BoundSql(context.sql, hosts)
-            )
+            http, sql = _BoundHttp(context.http, hosts), _BoundSql(context.sql, hosts)
+            self._context = structs.replace(self._context, http=http, sql=sql)
 
     def at_once(self) -> Outcome:
         try:

@@ -37,6 +37,7 @@ _encode = msgspec.json.Encoder().encode
 LAST_MOMENT = 253_402_300_799.0
 """The end of the year 9999: what a time on the wire can say."""
 _OUTCOMES: tuple[type, ...] = (Completed, Sleep, AwaitSignal, FanOut, StartChild)
+_NUMBERS = (int, float)
 MOST_TOKENS = 2**40
 """Of one attempt: sums stay below 2**53."""
 ERROR_TEXT = 10_000
@@ -344,7 +345,7 @@ def _encodable(text: str) -> bool:
 
 
 def _number(value: Any, what: str, most: float) -> float:
-    if isinstance(value, int | float) and 0 <= value <= most:
+    if isinstance(value, _NUMBERS) and 0 <= value <= most:
         return float(value)
     raise _bad(f"{what} is a number between 0 and {most:g}, not {value!r:.100}", "bad_outcome")
 
@@ -356,13 +357,13 @@ def _whole(value: Any, what: str, least: int, most: int) -> int:
 
 
 def _moment(value: Any) -> float:
-    before = isinstance(value, int | float) and math.isfinite(value) and value < 0
+    before = isinstance(value, _NUMBERS) and math.isfinite(value) and value < 0
     return 0.0 if before else _number(value, "Sleep.until", LAST_MOMENT)
 
 
 def measured(value: Any) -> float:
     """Microseconds are enough."""
-    return round(float(value), 6) if isinstance(value, int | float) and 0 <= value <= limits.DURATION else 0.0
+    return round(float(value), 6) if isinstance(value, _NUMBERS) and 0 <= value <= limits.DURATION else 0.0
 
 
 def _too_large(size: int) -> TaskError:

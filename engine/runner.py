@@ -13,7 +13,7 @@ import msgspec
 
 from engine import events as ev
 from engine import limits, outcomes
-from engine.calls import call_of, time_left
+from engine.calls import call_of, running_calls, time_left
 from engine.children import CHILD, ChildEnd, Opening, child_of, decode_end, let_go, told_parent
 from engine.errors import TaskError
 from engine.graph import CompiledGraph
@@ -97,20 +97,17 @@ class Run:
         self._say(ev.ExecutionStarted(value, start.depth))
 
     def load(self, history: list[ev.StoredEvent], now: float, kept: State | None = None) -> None:
-        """Replays the journal, or what is new of it since `kept`. What ran under the former owner is in `running` until
-        `resume`.
-        """
+        """Replays the journal, or what is new of it since `kept`."""
         self.state = kept or self.state
         replay(self.state, history)
         self.now = now
 
     def running(self) -> list[TaskCall]:
         """The calls of attempts that the journal says run; an executor may still know them."""
-        running = [(key, task) for key, task in self.state.active.items() if task.status is TaskStatus.RUNNING]
-        return [call_of(self.state, key, task.attempt, task.started_at or self.now) for key, task in running]
+        return running_calls(self.state, self.now)
 
     def resume(self, running: Sequence[TaskCall], attached: Container[int]) -> None:
-        """Goes on after a take-over: attempts whose call (by `id()`) is not attached are lost and start again."""
+        """Goes on after a take-over: calls (by `id()`) that are not attached are lost and start again."""
         lost = tuple(call.address for call in running if id(call) not in attached)
         for call in running:
             if id(call) in attached:
@@ -229,9 +226,10 @@ class Run:
             self._fail(key, outcomes.unfit(key, result, error), elapsed)
             return
         self._record(event, record)
+        if record.publishes:
+            self._next.outside = True
         if isinstance(event, ev.TaskAwaiting) and isinstance(result, AwaitSignal):
-            wait = outcomes.wait_of(event, result)
-            self._next.asks += () if wait is None else (wait,)
+            self._next.ask(outcomes.wait_of(event, result))
             self._deliver(event.name)
 
     def _fail(self, key: str, failed: Failed, elapsed: float) -> None:
@@ -253,7 +251,7 @@ class Run:
             self._begin_attempt(key)
 
     def _take_signal(self, signal: Signal) -> None:
-        self._next.consumed.append(signal.id)
+        self._next.consumed += (signal.id,)
         if signal.kind == "cancel":
             if not (self.state.cancelling or self.state.status is ExecutionStatus.COMPENSATING):
                 self._say(ev.CancelRequested(msgspec.json.decode(signal.payload)))
@@ -297,7 +295,7 @@ class Run:
             self._complete(ev.TaskCompleted(key, task.output))
         else:
             if key in self.state.asking:
-                self._next.lapses.append(WaitLapse(key, Lapse.TIMEOUT))
+                self._next.lapses += (WaitLapse(key, Lapse.TIMEOUT),)
             if task.otherwise is None:
                 self._say(outcomes.unanswered(key, task.awaiting, task.reason))
             else:
@@ -308,7 +306,7 @@ class Run:
         if key in self.state.tasks:
             self._next.signals += let_go(self.state, key)
         if key in self.state.asking:
-            self._next.lapses.append(WaitLapse(key, Lapse.TIMEOUT))
+            self._next.lapses += (WaitLapse(key, Lapse.TIMEOUT),)
         seconds = self.state.graph.by_key[key].task.total_timeout
         self._say(
             ev.TaskFailed(key, Failure("timeout", f"it took longer than its total_timeout of {seconds:g} s", key))
@@ -334,7 +332,7 @@ class Run:
 
     def _open_child(self, key: str, opening: Opening, elapsed: float) -> None:
         try:
-            self._next.children.append(child_of(self.state, opening))
+            self._next.children += (child_of(self.state, opening),)
         except TaskError as error:
             self._fail(key, Failed(Failure(error.type, error.message, key), error.retryable), elapsed)
             return
@@ -364,7 +362,7 @@ class Run:
             decision = plan(self.state)
             for event in decision.settle:
                 if isinstance(event, ev.TaskCancelled) and event.task in self.state.asking:
-                    self._next.lapses.append(WaitLapse(event.task, Lapse.CLOSED))
+                    self._next.lapses += (WaitLapse(event.task, Lapse.CLOSED),)
                 if self.state.children and isinstance(event, ev.TaskCancelled):
                     self._next.signals += let_go(self.state, event.task)
                 self._say(event)
@@ -458,12 +456,13 @@ class Run:
         """With a slot held: writes `TaskStarted` and prepares the call; a config that cannot be rendered fails."""
         known: TaskState | None = self.state.tasks.get(key)
         attempt = 1 if known is None else known.attempt + 1
-        if time_left(self.state, key, self.now) <= 0:
+        left = time_left(self.state, key, self.now)
+        if left <= 0:
             self._spare += 1
             self._give_up(key)
             return
         try:
-            call = call_of(self.state, key, attempt, self.now)
+            call = call_of(self.state, key, attempt, self.now, left)
         except TaskError as error:
             self._spare += 1
             self._say(ev.TaskFailed(key, Failure(error.type, error.message, key)))

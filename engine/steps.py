@@ -1,6 +1,7 @@
 """What the next commit of one execution will say, and what follows from it once it is durable."""
 
 from collections.abc import Sequence
+from typing import cast, get_args
 
 import msgspec
 
@@ -13,7 +14,7 @@ from engine.states import ExecutionStatus, is_terminal
 from engine.waits import Lapse, NewWait, WaitLapse
 
 Timed = ev.TaskSleeping | ev.TaskAwaiting | ev.ChildStarted | ev.TaskFailed | ev.ExecutionStarted
-_TIMED = (ev.TaskSleeping, ev.TaskAwaiting, ev.ChildStarted, ev.TaskFailed, ev.ExecutionStarted)
+_TIMED: frozenset[type] = frozenset(get_args(Timed))
 AT_ONCE = Park(wake_in=0.0)
 """Left for any engine to go on with now."""
 
@@ -24,16 +25,11 @@ class Step(msgspec.Struct):
     append: Append
     events: list[ev.Event]
     calls: list[TaskCall]
-    cancels: list[TaskCall]
+    cancels: tuple[TaskCall, ...]
     ended: bool
     parked: bool
-
-    def turns_outside(self) -> bool:
-        """Whether an event is published, or a wait looks back for one."""
-        for record in self.append.events:
-            if record.publishes:
-                return True
-        return any(ask.lookback is not None for ask in self.append.asks) if self.append.asks else False
+    outside: bool
+    """Whether an event is published, or a wait looks back for one."""
 
     def timed(self) -> list[Timed]:
         """Its events that may set a timer."""
@@ -53,6 +49,7 @@ class NextStep:
         "consumed",
         "events",
         "lapses",
+        "outside",
         "records",
         "signals",
         "start",
@@ -70,21 +67,28 @@ class NextStep:
         self.records: list[ev.EventRecord] = []
         self.calls: list[TaskCall] = []
         """Attempts that begin when it is durable."""
-        self.consumed: list[int] = []
+        self.consumed: tuple[int, ...] = ()
         """Ids of the signals that it takes out of the inbox."""
-        self.asks: list[NewWait] = []
-        self.lapses: list[WaitLapse] = []
+        self.asks: tuple[NewWait, ...] = ()
+        self.lapses: tuple[WaitLapse, ...] = ()
         """Waits that the world can see from now on, and those that end without an answer."""
-        self._stopped: list[TaskCall] = []
-        self.children: list[Append] = []
-        self.signals: list[Signal] = []
+        self._stopped: tuple[TaskCall, ...] = ()
+        self.children: tuple[Append, ...] = ()
+        self.signals: tuple[Signal, ...] = ()
         """What it tells other executions."""
+        self.outside = False
+
+    def ask(self, wait: NewWait | None) -> None:
+        """The world can see this wait, if it is one for it."""
+        if wait is not None:
+            self.asks += (wait,)
+            self.outside = self.outside or wait.lookback is not None
 
     def stop(self, call: TaskCall) -> None:
         """The attempt stops once this is durable; one that was to begin then does not begin."""
         unsent = [other for other in self.calls if other is not call]
         if len(unsent) == len(self.calls):
-            self._stopped.append(call)
+            self._stopped += (call,)
         self.calls = unsent
 
     def finish(self, state: State, tickets: Tickets | None, park: Park | None) -> Step:
@@ -92,7 +96,7 @@ class NextStep:
         status = derived_status(state)
         ended = is_terminal(status)
         if ended:
-            self.lapses += [WaitLapse(key, Lapse.CLOSED) for key in state.asking]
+            self.lapses += tuple(WaitLapse(key, Lapse.CLOSED) for key in state.asking)
         start = self.start
         if start is not None:
             start = msgspec.structs.replace(start, status=status)
@@ -104,14 +108,14 @@ class NextStep:
             status if status is not self._row_status and start is None else None,
             self._started and start is None,
             park,
-            tuple(self.consumed),
+            self.consumed,
             tickets.take_freed() if tickets is not None else (),
-            tuple(self.asks),
-            tuple(self.lapses),
-            tuple(self.children),
-            tuple(self.signals),
+            self.asks,
+            self.lapses,
+            self.children,
+            self.signals,
         )
-        step = Step(append, self.events, self.calls, self._stopped, ended, park is not None)
+        step = Step(append, self.events, self.calls, self._stopped, ended, park is not None, self.outside)
         self.start = None
         self._started = False
         self._row_status = status
@@ -152,4 +156,4 @@ class NextStep:
 
 
 def _timed(events: Sequence[ev.Event]) -> list[Timed]:
-    return [event for event in events if isinstance(event, _TIMED)]
+    return [cast("Timed", event) for event in events if type(event) in _TIMED]

@@ -70,7 +70,7 @@ class CodeRunner(Protocol):
     async def close(self) -> None: ...
 
 
-class NodeContext(NamedTuple):
+class NodeContext(msgspec.Struct, frozen=True):
     """What a node may use of the world; built by bootstrap in every process, workers included."""
 
     http: Any
@@ -90,7 +90,7 @@ class NodeContext(NamedTuple):
 
     def beating(self, beat: Callable[[], None]) -> "NodeContext":
         """The same world for one attempt."""
-        return self._replace(heartbeat=beat)
+        return NodeContext(self.http, self.log, self.connections, self.code, self.sql, self.vault, beat)
 
 
 class NodeHandler(Protocol):

@@ -422,7 +422,7 @@ class Worker:
     def _follow(self, run: Run, step: Step, at: float) -> None:
         """What a durable step lets happen."""
         self.waker.note(step.append, ended=step.ended)
-        if step.turns_outside():
+        if step.outside:
             self.outside.set()
         if run.tickets is not None:
             self._pools.follow(run.tickets)

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
+import msgspec
+
 from engine.errors import TaskError
 from engine.model import Failed, Failure, Outcome, Result, TaskCall
 from engine.task_ports import Host, Report
@@ -67,10 +69,10 @@ class Attempts:
             except (*_FAILURES, asyncio.CancelledError) as error:
                 self._report(call, failed(call, error), time.monotonic() - began)
                 continue
-            if isinstance(outcome, Awaitable):
-                self._spawn(call, outcome, pulse)
-            else:
+            if isinstance(outcome, msgspec.Struct) or not isinstance(outcome, Awaitable):
                 self._report(call, outcome, time.monotonic() - began)
+            else:
+                self._spawn(call, outcome, pulse)
 
     def cancel(self, calls: Sequence[TaskCall]) -> None:
         """Stops what can be stopped; nothing is reported for these calls afterwards."""

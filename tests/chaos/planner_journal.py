@@ -447,7 +447,7 @@ def fields(state: State, *, all_times: bool = False) -> dict[str, Any]:
 
 def _plain(value: Any, all_times: bool) -> Any:
     if isinstance(value, TaskState):
-        return {name: getattr(value, name) for name in value.__slots__ if all_times or name not in VIEW_ONLY}
+        return {name: getattr(value, name) for name in value.__struct_fields__ if all_times or name not in VIEW_ONLY}
     if isinstance(value, dict):
         return [(key, _plain(child, all_times)) for key, child in value.items()]
     return value

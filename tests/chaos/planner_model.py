@@ -359,7 +359,7 @@ class World:
         self._outlive([call for call in self.calls if call.execution_id == number])
         self.calls = [call for call in self.calls if call.execution_id != number]
 
-    def _outlive(self, calls: list[TaskCall]) -> None:
+    def _outlive(self, calls: Sequence[TaskCall]) -> None:
         """These may report once more, though nobody should listen."""
         self.old_calls = [*self.old_calls, *calls][-8:]
 

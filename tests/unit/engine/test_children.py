@@ -174,7 +174,7 @@ def test_an_output_that_is_too_large_to_be_told_says_so(monkeypatch: pytest.Monk
 
 
 def test_a_state_that_has_no_parent_tells_nobody() -> None:
-    assert told_parent(State(1, CompiledGraph(Graph(), Presentation()))) == []
+    assert told_parent(State(1, CompiledGraph(Graph(), Presentation()))) == ()
 
 
 # --- letting go ---

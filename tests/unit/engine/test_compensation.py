@@ -126,7 +126,7 @@ def test_running_siblings_are_stopped_before_anything_is_undone() -> None:
     beside = drive.run.flying["beside"]
     step = drive.result("last", BOOM)
     assert names(step) == ["TaskFailed", "TaskCancelled", "TaskCancelled", "CompensationStarted", "TaskStarted"]
-    assert step.cancels == [beside]
+    assert step.cancels == (beside,)
     assert [call.task for call in step.calls] == ["a~compensate"]
     drive.run.result(beside, Completed("late"), 0.1)
     assert drive.run.advance() is None, "nobody listens to an attempt that was stopped"
@@ -143,7 +143,7 @@ def test_an_attempt_of_the_same_step_does_not_begin() -> None:
     step = drive.step()
     assert step.events[:2] == [ev.TaskLost("again", "its worker died"), ev.TaskStarted("again", 2)]
     assert [call.task for call in step.calls] == ["a~compensate"]
-    assert step.cancels == []
+    assert step.cancels == ()
 
 
 def test_a_task_that_waits_for_a_slot_leaves_the_line() -> None:

@@ -98,7 +98,7 @@ def test_one_failure_too_many_cancels_what_runs_and_is_final() -> None:
     assert drive.run.wanted == {"m[3]"}
     step = drive.result("m[1]", BOOM)
     assert names(step) == ["TaskFailed", "TaskCancelled", "TaskCancelled", "TaskCancelled", "TaskFailed", "TaskStarted"]
-    assert step.cancels == [calls["m[0]"], calls["m[2]"]]
+    assert step.cancels == (calls["m[0]"], calls["m[2]"])
     assert step.calls[0].config == {"why": "1 of 5 items failed, 0 may; the first was m[1]: boom: it broke"}
     drive.run.result(calls["m[0]"], Completed("late"), 0.1)
     assert drive.run.advance() is None

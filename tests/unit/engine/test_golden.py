@@ -87,5 +87,5 @@ def folded(state: State) -> dict[str, Any]:
 
 
 def _task(task: TaskState) -> dict[str, Any]:
-    fields = {name: msgspec.to_builtins(getattr(task, name)) for name in task.__slots__}
+    fields = {name: msgspec.to_builtins(getattr(task, name)) for name in task.__struct_fields__}
     return {name: value for name, value in fields.items() if value is not None}

@@ -141,7 +141,7 @@ def closes_no_wait(patch: pytest.MonkeyPatch) -> None:
     finish = NextStep.finish
 
     def silent(self: NextStep, *rest: Any) -> Step:
-        self.lapses.clear()
+        self.lapses = ()
         return finish(self, *rest)
 
     patch.setattr(NextStep, "finish", silent)
@@ -217,7 +217,7 @@ def mixes_up_results(patch: pytest.MonkeyPatch) -> None:
 
 
 def forgets_its_children(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(runner, "let_go", lambda state, key: [])
+    patch.setattr(runner, "let_go", lambda state, key: ())
 
 
 def asks_again(patch: pytest.MonkeyPatch) -> None:

@@ -336,7 +336,7 @@ def test_a_cancel_ends_it_in_one_step_and_nothing_starts(reason: bytes) -> None:
     assert names(step).count("CancelRequested") == 1
     assert names(step)[-1] == "ExecutionCancelled"
     assert "TaskStarted" not in names(step)
-    assert (step.calls, step.cancels, step.append.consumed) == ([], running, (1, 2))
+    assert (step.calls, step.cancels, step.append.consumed) == ([], tuple(running), (1, 2))
     assert drive.slots.free == 2
 
 
@@ -346,7 +346,7 @@ def test_a_failure_stops_the_running_siblings() -> None:
     sibling = drive.run.flying["b"]
     step = drive.result("a", Failed(Failure("boom", "x")))
     assert names(step) == ["TaskFailed", "TaskCancelled", "ExecutionFailed"]
-    assert step.cancels == [sibling]
+    assert step.cancels == (sibling,)
     assert drive.slots.free == drive.slots.size
 
 
@@ -354,7 +354,7 @@ def test_what_starts_and_ends_in_one_step_is_never_sent() -> None:
     drive = Driver(Task("a", when="{{input.x}}"), Task("b"))
     step = drive.begin({})
     assert names(step)[-1] == "ExecutionFailed"
-    assert (step.calls, step.cancels) == ([], [])
+    assert (step.calls, step.cancels) == ([], ())
     assert drive.slots.free == drive.slots.size
 
 

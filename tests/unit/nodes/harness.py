@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from engine import registry
 from engine.catalog import Catalog
@@ -51,7 +52,7 @@ async def failure(kind: str, config: dict[str, Any], context: NodeContext | None
 
 def connected(context: NodeContext, **settings: dict[str, Any]) -> NodeContext:
     """The same world with named servers."""
-    return context._replace(connections=Connections(settings, CATALOG.connection_kinds()))
+    return structs.replace(context, connections=Connections(settings, CATALOG.connection_kinds()))
 
 
 def faults(kind: str, config: dict[str, Any]) -> list[str]:

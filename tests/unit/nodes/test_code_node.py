@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from msgspec import structs
 from structlog.testing import capture_logs
 
 from engine.model import Completed, Failed
@@ -19,7 +20,7 @@ LOOP = "def process():\n  while True: pass"
 @pytest.fixture
 async def world(context: NodeContext) -> AsyncIterator[NodeContext]:
     sandbox = MontyRunner()
-    yield context._replace(code=sandbox)
+    yield structs.replace(context, code=sandbox)
     await sandbox.close()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from msgspec import structs
 
 from egress.sql import Databases
 from engine.model import Completed, Failed
@@ -26,9 +27,8 @@ async def world(request: pytest.FixtureRequest, context: NodeContext, tmp_path: 
         connection.execute(sa.text("INSERT INTO person VALUES (1, 'Ana', 10.50), (2, 'Bo', NULL)"))
     engine.dispose()
     databases = Databases()
-    yield connected(
-        context, crm={"kind": "sql", "url": url}, safe={"kind": "sql", "url": url, "read_only": True}
-    )._replace(sql=databases)
+    servers = {"crm": {"kind": "sql", "url": url}, "safe": {"kind": "sql", "url": url, "read_only": True}}
+    yield structs.replace(connected(context, **servers), sql=databases)
     await databases.close()
 
 
@@ -141,7 +141,7 @@ async def test_a_sqlite_statement_stays_in_its_file(context: NodeContext, tmp_pa
     other = tmp_path / "other.db"
     sqlite3.connect(other).close()
     databases = Databases()
-    world = connected(context, crm={"kind": "sql", "url": f"sqlite:///{tmp_path}/a.db"})._replace(sql=databases)
+    world = structs.replace(connected(context, crm={"kind": "sql", "url": f"sqlite:///{tmp_path}/a.db"}), sql=databases)
     for statement in (
         f"ATTACH DATABASE '{other}' AS other",
         "ATTACH DATABASE '/tmp/new-file-of-a-workflow.db' AS other",
@@ -155,7 +155,7 @@ async def test_a_sqlite_statement_stays_in_its_file(context: NodeContext, tmp_pa
 
 async def test_types_of_postgresql_become_json(context: NodeContext, postgres_url: str) -> None:
     databases = Databases()
-    world = connected(context, crm={"kind": "sql", "url": postgres_url})._replace(sql=databases)
+    world = structs.replace(connected(context, crm={"kind": "sql", "url": postgres_url}), sql=databases)
     statement = """
         SELECT 1.10::numeric AS exact, '2026-01-02T03:04:05Z'::timestamptz AT TIME ZONE 'UTC' AS moment,
             DATE '2026-01-02' AS day, '\\x00ff'::bytea AS bytes, '{"a": [1]}'::jsonb AS json, ARRAY[1, 2] AS list,
@@ -184,7 +184,7 @@ async def test_types_of_postgresql_become_json(context: NodeContext, postgres_ur
 async def test_a_database_that_is_not_there_keeps_its_password(context: NodeContext) -> None:
     databases = Databases()
     url = "postgresql://ana:secret@127.0.0.1:1/crm"
-    world = connected(context, crm={"kind": "sql", "url": url})._replace(sql=databases)
+    world = structs.replace(connected(context, crm={"kind": "sql", "url": url}), sql=databases)
     error = await failure("sql", {"statement": "SELECT 1"}, world)
     await databases.close()
     assert (error.type, error.retryable) == ("connection", True)
