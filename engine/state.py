@@ -371,7 +371,7 @@ def _idle(state: State, key: str, status: TaskStatus) -> TaskState:
 def _end(state: State, key: str, status: TaskStatus) -> TaskState:
     task = _leave(state, key)
     state.active.pop(key, None)
-    task.status = status
+    task.status, task.due = status, None
     if not (state.fans and state.fans.end(key, failed=status is TaskStatus.FAILED)):
         state.ended += 1
     return task

@@ -19,7 +19,19 @@ from engine.drafts import Drafts
 from engine.errors import TaskError
 from engine.events import StoredEvent, decode
 from engine.graph import CompiledGraph
-from engine.model import Completed, Edge, Failed, Failure, Graph, Parent, Presentation, RetryPolicy, StartChild, Task
+from engine.model import (
+    Completed,
+    Edge,
+    Failed,
+    Failure,
+    Graph,
+    Parent,
+    Presentation,
+    RetryPolicy,
+    Sleep,
+    StartChild,
+    Task,
+)
 from engine.ports import Append, NewTask, NewWorkflow, Park, Signal
 from engine.state import State, replay
 from engine.states import ExecutionStatus as E
@@ -73,6 +85,18 @@ def test_a_task_that_does_not_wait_has_completed() -> None:
     assert started(step.append.children[0]).parent == Parent(1, 1, 1, waits=False)
     task = drive.run.state.tasks["a"]
     assert (task.output, task.child, drive.run.state.children) == ({"execution_id": 70}, 70, {})
+
+
+@pytest.mark.parametrize("reloaded", [False, True], ids=["in memory", "reloaded"])
+def test_a_task_that_does_not_wait_is_never_due(reloaded: bool) -> None:
+    """Also when its start is read from the journal and its total_timeout has gone by since."""
+    drive = waiting(
+        Task("a", total_timeout=5.0), Task("b"), edges=THEN, opening=msgspec.structs.replace(OPENING, wait=False)
+    )
+    drive.result("b", Sleep(100.0))
+    if reloaded:
+        drive.reload()
+    assert drive.run.next_due() == drive.now + 100.0
 
 
 def test_a_child_of_a_child_has_the_same_root() -> None:
