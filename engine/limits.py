@@ -34,6 +34,8 @@ STEPS = 250_000
 """Steps that the expressions of one task may make: a third of a second at the very most."""
 MAX_INTEGER = 2**63 - 1
 MIN_INTEGER = -(2**63)
+COST, TOKENS = 1e12, 2**53
+"""The most that a budget allows; numbers beyond are not exact."""
 DEPTH_OF_CHILDREN = 32
 """Executions below one that has no parent."""
 WAIT = 60.0

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from engine import limits
 from engine.states import ExecutionStatus, TaskStatus
 
 FORMAT = 1
@@ -58,8 +59,8 @@ class Budget(Record, frozen=True, forbid_unknown_fields=True):
     Who would take more fails with `budget_exceeded`, before anything is sent, or asks for more.
     """
 
-    cost: Annotated[float, msgspec.Meta(ge=0, le=1e12)] | None = None
-    tokens: Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None = None
+    cost: Annotated[float, msgspec.Meta(ge=0, le=limits.COST)] | None = None
+    tokens: Annotated[int, msgspec.Meta(ge=0, le=limits.TOKENS)] | None = None
     on_exceeded: Literal["fail", "ask"] = "fail"
 
     def __post_init__(self) -> None:
@@ -75,9 +76,10 @@ class Budget(Record, frozen=True, forbid_unknown_fields=True):
         return Budget(cost, None if self.tokens is None else max(0, self.tokens - tokens), self.on_exceeded)
 
     def raised(self, cost: float | None, tokens: int | None) -> "Budget":
-        """With so much more of what it bounds."""
-        more = None if self.cost is None else round(self.cost + (cost or 0.0), 9)
-        return Budget(more, None if self.tokens is None else self.tokens + (tokens or 0), self.on_exceeded)
+        """With so much more of what it bounds, as far as a budget can go."""
+        more = None if self.cost is None else min(round(self.cost + (cost or 0.0), 9), limits.COST)
+        allowed = None if self.tokens is None else min(self.tokens + (tokens or 0), limits.TOKENS)
+        return Budget(more, allowed, self.on_exceeded)
 
 
 class Resources(Record, frozen=True):

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from engine import limits
 from engine.errors import Fault
 from engine.model import Answer, Budget, Failure, Record
 from engine.schemas import compile_schema
@@ -61,7 +62,7 @@ class ApprovalRequest(Record, frozen=True):
         output = {"decision": verdict.value, "by": by, "comment": comment, "data": data, "timed_out": False}
         whom = "" if by is None else f" by {by}"
         if self.for_budget and verdict is Verdict.APPROVED:
-            return Answer(output, verdict.value, raised=Budget(data.get("cost"), data.get("tokens")))
+            return Answer(output, verdict.value, raised=_raised(data))
         return self._answer(verdict, output, f"rejected{whom}" + (f": {comment}" if comment else ""))
 
     def silence(self, verdict: Verdict) -> Answer:
@@ -78,8 +79,8 @@ class ApprovalRequest(Record, frozen=True):
 def more_budget(message: str, budget: Budget, needed: Budget) -> ApprovalRequest:
     """Asks for what a task lacks: `needed`, of which `budget` is there. The form says what it takes at the least."""
     lacking = {
-        "cost": _lack(budget.cost, needed.cost, 1e-9, "number"),
-        "tokens": _lack(budget.tokens, needed.tokens, 1, "integer"),
+        "cost": _lack(budget.cost, needed.cost, 1e-9, limits.COST, "number"),
+        "tokens": _lack(budget.tokens, needed.tokens, 1, limits.TOKENS, "integer"),
     }
     fields = {name: schema for name, (schema, _) in lacking.items() if schema}
     form = {
@@ -93,9 +94,17 @@ def more_budget(message: str, budget: Budget, needed: Budget) -> ApprovalRequest
     return ApprovalRequest("More budget", message, details, form=form, for_budget=True)
 
 
-def _lack(left: float | None, needed: float | None, least: float, kind: str) -> tuple[dict[str, Any], bool]:
+def _raised(data: Mapping[str, Any]) -> Budget:
+    """To JSON Schema `5000.0` is an integer; to a budget it is none."""
+    cost, tokens = data.get("cost"), data.get("tokens")
+    return Budget(None if cost is None else float(cost), None if tokens is None else int(tokens))
+
+
+def _lack(
+    left: float | None, needed: float | None, least: float, most: float, kind: str
+) -> tuple[dict[str, Any], bool]:
     """The schema of what is given of one of the two, empty if it has no bound; and whether it must be given."""
     if left is None or needed is None:
         return {}, False
     lack = round(needed - left, 9)
-    return {"type": kind, "minimum": max(lack, least)}, lack > 0
+    return {"type": kind, "minimum": max(lack, least), "maximum": most}, lack > 0

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pytest
 import redis
 
-from engine import registry
+from engine import limits, registry
 from engine.secrets import MASK
 from proto.workflow.v1 import workflow_pb2 as pb
 from tests.integration.node_rows import ROWS, Config, Row
@@ -195,7 +195,7 @@ def test_a_budget_can_be_raised_by_who_is_asked(stage: Stage, place: str) -> Non
     waiting = stage.seen(execution, lambda seen: seen["status"] == "waiting")
     assert [(run["status"], run["reason"]) for run in waiting["tasks"]][2] == ("waiting", "waits for more budget")
     (approval,) = stage.served.rest("GET", f"/executions/{execution}/approvals")
-    assert approval["form"]["properties"] == {"tokens": {"type": "integer", "minimum": 4}}
+    assert approval["form"]["properties"] == {"tokens": {"type": "integer", "minimum": 4, "maximum": limits.TOKENS}}
     with pytest.raises(AssertionError, match="/data/tokens"):
         stage.served.rest("POST", f"{path}/third/approve", {"data": {"tokens": 3}})
     stage.served.rest("POST", f"{path}/third/approve", {"by": "ana", "data": {"tokens": 4}})

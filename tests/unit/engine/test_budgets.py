@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from engine import events as ev
+from engine import limits
 from engine.graph import CompiledGraph
 from engine.model import (
     Answer,
@@ -18,6 +19,7 @@ from engine.model import (
     Presentation,
     RetryPolicy,
     Task,
+    TaskCall,
     Usage,
 )
 from engine.ports import Signal
@@ -127,6 +129,8 @@ def asked(budget: Budget, needed: Budget) -> ApprovalRequest:
         (Budget(tokens=100), {"cost": 1, "tokens": 50}, ["/data"]),
         (Budget(0.1), {"cost": 0.4}, []),
         (Budget(0.1), {"cost": 0.39}, ["/data/cost"]),
+        (Budget(0.1), {"cost": 1e13}, ["/data/cost"]),
+        (Budget(tokens=100), {"tokens": 2**60}, ["/data/tokens"]),
     ],
 )
 def test_the_form_says_what_is_lacking(budget: Budget, data: object, pointers: list[str]) -> None:
@@ -139,3 +143,16 @@ def test_what_is_given_raises_and_what_is_refused_fails() -> None:
     assert request.answer(Verdict.APPROVED, "anna", None, {"tokens": 20}).raised == Budget(tokens=20)
     refused = request.answer(Verdict.REJECTED, "anna", "too dear")
     assert refused.error == Failure("budget_exceeded", "rejected by anna: too dear")
+
+
+@pytest.mark.parametrize("data", [{"tokens": 5_000.0}, {"tokens": limits.TOKENS}, {"tokens": 20, "cost": limits.COST}])
+def test_whatever_the_form_lets_through_can_be_taken_in(data: dict[str, float]) -> None:
+    budget = Budget(1.0 if "cost" in data else None, 100, "ask")
+    request = asked(budget, Budget(None if budget.cost is None else 1.5, 120))
+    assert request.faults(Verdict.APPROVED, None, None, data) == []
+    drive = driver(budget, Task("a"))
+    drive.begin()
+    drive.result("a", ASK)
+    answer(drive, request.answer(Verdict.APPROVED, None, None, data))
+    (call,) = drive.step().calls
+    assert msgspec.json.decode(msgspec.json.encode(call), type=TaskCall) == call
