@@ -10,6 +10,7 @@ UV := $(VENV)/bin/uv
 RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 WORKERS ?= 3
+unexport PYTHONDONTWRITEBYTECODE  # every process would compile all that it imports, longer than it works
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -1,6 +1,7 @@
 """Fixtures that hand out real servers. See `tests/servers.py`."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +14,9 @@ from tests import servers
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # each of some hundred processes would compile all that it imports
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     if not hasattr(config, "workerinput"):
         servers.begin_run()
 
