@@ -6,6 +6,7 @@ applies them and plans again, until there is nothing to decide.
 
 import math
 import random
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from engine import events as ev
@@ -177,6 +178,14 @@ def overstepped(state: State, now: float) -> Failure | None:
     if state.deadline is not None and state.deadline <= now:
         return Failure("timeout", f"the execution lasted longer than {state.graph.timeout:g} s, its timeout")
     return None
+
+
+def overdue(state: State, key: str) -> Iterator[ev.TaskCancelled | ev.TaskFailed]:
+    """How a task ends whose `total_timeout` is over: what it runs many times is cancelled before it."""
+    if key in state.fans:
+        yield from map(ev.TaskCancelled, list(state.fans.open_below(key)))
+    seconds = state.graph.by_key[key].task.total_timeout
+    yield ev.TaskFailed(key, Failure("timeout", f"it took longer than its total_timeout of {seconds:g} s", key))
 
 
 SUSPECT = 2

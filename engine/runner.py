@@ -18,14 +18,15 @@ from engine.children import CHILD, ChildEnd, Opening, child_of, decode_end, let_
 from engine.errors import TaskError
 from engine.graph import CompiledGraph
 from engine.model import Answer, AwaitSignal, Failed, Failure, Lost, Result, TaskCall
-from engine.planner import LOST_ALONE, chance, is_hopeless, next_retry, overstepped, plan
+from engine.planner import LOST_ALONE, chance, is_hopeless, next_retry, overdue, overstepped, plan
 from engine.pools import Tickets
 from engine.ports import NewExecution, Signal
 from engine.slots import Slots
-from engine.state import State, apply, next_due, replay, stamp_deadline, stamp_due, take_due
+from engine.state import State, apply
 from engine.states import ExecutionStatus, TaskStatus, is_terminal
 from engine.steps import AT_ONCE, NextStep, Step
 from engine.task_state import TaskState
+from engine.timers import next_due, replay, stamp_deadline, stamp_due, take_due
 from engine.waits import Lapse, WaitLapse
 
 KEPT = 16
@@ -176,11 +177,10 @@ class Run:
         """The step is durable; `at` is the database's clock."""
         self.now = max(self.now, at)
         if self.state.graph.hurried:
-            for begun in step.events:
-                if isinstance(begun, ev.TaskScheduled | ev.TaskStarted):
-                    stamp_deadline(self.state, begun, at)
-        for event in step.timed():
-            stamp_due(self.state, event, at)
+            for event in step.events:
+                stamp_deadline(self.state, event, at)
+        for timed in step.timed():
+            stamp_due(self.state, timed, at)
 
     def hand_over(self, stopped: Iterable[TaskCall]) -> Step:
         """Leaves memory, for any engine to go on at once. What ran here and was `stopped` is lost: nobody's fault."""
@@ -302,15 +302,18 @@ class Run:
                 self._answer(key, task.otherwise)
 
     def _give_up(self, key: str) -> None:
-        """Its `total_timeout` is over."""
-        if key in self.state.tasks:
-            self._next.signals += let_go(self.state, key)
-        if key in self.state.asking:
-            self._next.lapses += (WaitLapse(key, Lapse.TIMEOUT),)
-        seconds = self.state.graph.by_key[key].task.total_timeout
-        self._say(
-            ev.TaskFailed(key, Failure("timeout", f"it took longer than its total_timeout of {seconds:g} s", key))
-        )
+        """Its `total_timeout` is over, whatever it waits for."""
+        for event in overdue(self.state, key):
+            self._cut(event, Lapse.TIMEOUT)
+
+    def _cut(self, event: ev.TaskCancelled | ev.TaskFailed, lapse: Lapse) -> None:
+        """Ends a task from outside: whatever it waits for, in line or asked of others, it waits for no more."""
+        if event.task in self.state.asking:
+            self._next.lapses += (WaitLapse(event.task, lapse),)
+        if self.state.children:
+            self._next.signals += let_go(self.state, event.task)
+        self._say(event)
+        self._stop(event.task)
 
     def _answer(self, key: str, answer: Answer) -> None:
         if answer.raised is None:
@@ -361,14 +364,11 @@ class Run:
             self.state.now = self.now
             decision = plan(self.state)
             for event in decision.settle:
-                if isinstance(event, ev.TaskCancelled) and event.task in self.state.asking:
-                    self._next.lapses += (WaitLapse(event.task, Lapse.CLOSED),)
-                if self.state.children and isinstance(event, ev.TaskCancelled):
-                    self._next.signals += let_go(self.state, event.task)
-                self._say(event)
                 if isinstance(event, ev.TaskCancelled):
-                    self._stop(event.task)
-                elif self.state.stopping:
+                    self._cut(event, Lapse.CLOSED)
+                    continue
+                self._say(event)
+                if self.state.stopping:
                     break
             for key in decision.start:
                 self._begin_attempt(key)
@@ -382,7 +382,7 @@ class Run:
         return self.state.seq > limits.HISTORY
 
     def _stop(self, key: str) -> None:
-        """The task was cancelled: its attempt is told to stop, and what follows may have its slot."""
+        """The task was ended: it leaves the line, its attempt is told to stop, and what follows may have its slot."""
         self.wanted.discard(key)
         call = self.flying.pop(key, None)
         if call is not None:

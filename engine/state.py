@@ -5,7 +5,6 @@ after a crash, and in an answer. Its cost depends on the neighbours of the task,
 """
 
 from collections import deque
-from heapq import heappop, heappush
 from typing import Any, assert_never
 
 from engine import events as ev
@@ -178,100 +177,6 @@ def apply(state: State, event: ev.Event) -> None:  # noqa: C901, PLR0912, PLR091
             assert_never(event)
 
 
-def stamp(state: State, event: ev.Event, at: float) -> None:
-    """Sets the times that follow from `at`, the database's clock at the commit of an event already applied."""
-    match event:
-        case ev.TaskStarted():
-            task = state.tasks[event.task]
-            task.started_at = at
-            task.scheduled_at = task.scheduled_at or at
-            stamp_deadline(state, event, at)
-        case ev.TaskScheduled():
-            state.tasks[event.task].scheduled_at = at
-            stamp_deadline(state, event, at)
-        case ev.TaskCompleted() | ev.TaskSkipped() | ev.TaskCancelled():
-            state.tasks[event.task].ended_at = at
-        case ev.ExecutionStarted():
-            state.started_at = at
-            stamp_due(state, event, at)
-        case ev.ExecutionCompleted() | ev.ExecutionFailed() | ev.ExecutionCancelled():
-            state.ended_at = at
-        case _:
-            stamp_due(state, event, at)
-
-
-def stamp_due(state: State, event: ev.Event, at: float) -> None:
-    """Sets `due` of a task, or of the whole, whose timer `event` set: all that an owner needs of `stamp`."""
-    match event:
-        case ev.TaskSleeping(until=float() as until):
-            _set_timer(state, event.task, until)
-        case ev.TaskSleeping(seconds=seconds):
-            _set_timer(state, event.task, at + seconds)
-        case (
-            ev.TaskAwaiting(timeout=float() as seconds)
-            | ev.ChildStarted(timeout=float() as seconds)
-            | ev.TaskFailed(retry_in=float() as seconds)
-        ):
-            _set_timer(state, event.task, at + seconds)
-        case ev.ExecutionStarted():
-            timeout = state.graph.timeout
-            state.deadline = None if timeout is None else at + timeout
-        case ev.TaskFailed():
-            state.tasks[event.task].ended_at = at
-        case ev.TaskAwaiting() | ev.ChildStarted() if (deadline := state.tasks[event.task].deadline) is not None:
-            _set_timer(state, event.task, deadline)
-        case _:
-            pass
-
-
-def stamp_deadline(state: State, event: ev.TaskStarted | ev.TaskScheduled, at: float) -> None:
-    """The task might begin: its `total_timeout`, if it has one, counts from here."""
-    task = state.tasks[event.task]
-    seconds = state.graph.by_key[event.task].task.total_timeout
-    if seconds is not None and task.deadline is None:
-        task.deadline = at + seconds
-
-
-def _set_timer(state: State, key: str, due: float) -> None:
-    task = state.tasks[key]
-    if task.deadline is not None:
-        due = min(due, task.deadline)
-    if key in state.active:
-        task.due = due
-        heappush(state.alarms, (due, key))
-
-
-def next_due(state: State) -> float | None:
-    """The earliest timer of a task, or the end that its timeout sets to the whole."""
-    due = _next_alarm(state)
-    if state.deadline is None or state.stopping:
-        return due
-    return state.deadline if due is None else min(due, state.deadline)
-
-
-def _next_alarm(state: State) -> float | None:
-    alarms = state.alarms
-    while alarms and state.tasks[alarms[0][1]].due != alarms[0][0]:
-        heappop(alarms)
-    return alarms[0][0] if alarms else None
-
-
-def take_due(state: State, now: float) -> list[str]:
-    """The tasks whose timers have run out, earliest first; each is answered once."""
-    due: dict[str, None] = {}
-    while (first := _next_alarm(state)) is not None and first <= now:
-        due[heappop(state.alarms)[1]] = None
-    return list(due)
-
-
-def replay(state: State, stored: list[ev.StoredEvent]) -> None:
-    """Folds and stamps events as read from the journal."""
-    for row in stored:
-        event = ev.decode(row)
-        apply(state, event)
-        stamp(state, event, row.at)
-
-
 def derived_status(state: State) -> ExecutionStatus:
     """The status as its events have it."""
     if state.status is not ExecutionStatus.PENDING or not (state.tasks or state.cancelling):
@@ -320,8 +225,10 @@ def _leave(state: State, key: str) -> TaskState:
             state.undo.pop(vertex.compensates, None)
     elif task.status in _BUSY:
         state.busy -= 1
-        if task.status is TaskStatus.SCHEDULED and state.fans:
-            state.fans.go(key)
+        if task.status is TaskStatus.SCHEDULED:
+            task.due = None
+            if state.fans:
+                state.fans.go(key)
     else:
         task.due = None
         if task.awaiting is not None:

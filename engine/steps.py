@@ -132,7 +132,7 @@ class NextStep:
                 fresh[event.task] = event
             elif state.graph.timeout is not None:
                 wake_in.append(state.graph.timeout)
-        if state.deadline is not None:
+        if state.deadline is not None and not state.stopping:
             wake_at.append(state.deadline)
         for key, task in state.active.items():
             if task.deadline is not None:

@@ -17,9 +17,10 @@ from engine.library import Entry, Library
 from engine.model import ExecutionRow, ExecutionView, TaskRun
 from engine.ports import WHOLE_HISTORY, PoolSlot, Store
 from engine.secrets import shown
-from engine.state import State, derived_status, replay
+from engine.state import State, derived_status
 from engine.states import SlotStage, TaskStatus, is_terminal
 from engine.task_state import TaskState
+from engine.timers import replay
 
 KEPT = 5_000
 KEPT_EVENTS = 500_000

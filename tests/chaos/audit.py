@@ -8,8 +8,9 @@ import msgspec
 from engine import events as ev
 from engine.events import StoredEvent, decode
 from engine.model import Failure
-from engine.state import State, derived_status, replay
+from engine.state import State, derived_status
 from engine.states import TaskStatus, is_terminal
+from engine.timers import replay
 from tests.chaos.client import Client
 from tests.chaos.history import History, Row, read
 from tests.chaos.report import Outcome

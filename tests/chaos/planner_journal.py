@@ -10,11 +10,12 @@ from engine.model import AwaitSignal, Completed, Failed, Failure, FanOut, Graph,
 from engine.planner import Decision, plan
 from engine.ports import Append, Park, Signal
 from engine.runner import Run
-from engine.state import State, apply, replay, stamp
+from engine.state import State, apply
 from engine.states import EXECUTION_MOVES, TASK_MOVES, ExecutionStatus, is_terminal
 from engine.states import TaskStatus as T
 from engine.steps import Step
 from engine.task_state import TaskState
+from engine.timers import replay, stamp
 from tests.chaos import planner_waits
 from tests.chaos.planner_twin import MISSING, NOTHING, FanVerdict, History, Verdict, retry_bounds
 

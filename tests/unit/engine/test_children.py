@@ -33,9 +33,10 @@ from engine.model import (
     Task,
 )
 from engine.ports import Append, NewTask, NewWorkflow, Park, Signal
-from engine.state import State, replay
+from engine.state import State
 from engine.states import ExecutionStatus as E
 from engine.states import TaskStatus as T
+from engine.timers import replay
 from tests.stub_nodes import stub
 from tests.unit.engine.harness import Engine
 from tests.unit.engine.test_runner import Driver, names

@@ -16,9 +16,10 @@ import pytest
 from engine import events as ev
 from engine.graph import CompiledGraph, load
 from engine.planner import NOTHING, plan
-from engine.state import State, apply, replay
+from engine.state import State, apply
 from engine.states import TASK_MOVES, TaskStatus
 from engine.task_state import TaskState
+from engine.timers import replay
 
 FOLDER = Path(__file__).parents[2] / "golden"
 FILES = {"v1.jsonl": "0e9b1f9d965149539a6a5a61ded8e02f74dc6c5defb33a18f8cfa3766f0273bf"}

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import events as ev
-from engine import fans, outcomes, planner, runner, state
+from engine import fans, outcomes, planner, runner, state, timers
 from engine.fans import Fan, Fans
 from engine.slots import Slots
 from engine.state import State
@@ -74,7 +74,7 @@ def retries_once_more(patch: pytest.MonkeyPatch) -> None:
 
 
 def fires_early(patch: pytest.MonkeyPatch) -> None:
-    stamp_due = state.stamp_due
+    stamp_due = timers.stamp_due
     patch.setattr(runner, "stamp_due", lambda s, event, at: stamp_due(s, event, at - 0.5))
 
 

@@ -22,8 +22,10 @@ NEW = NewExecution("default", 1, 1, E.PENDING, True)
 class Driver:
     """A run whose steps are committed at once, one second apart."""
 
-    def __init__(self, *tasks: Task, edges: tuple[Edge, ...] = (), slots: int = 10) -> None:
-        self.graph = CompiledGraph(Graph(tasks, edges), Presentation())
+    def __init__(
+        self, *tasks: Task, edges: tuple[Edge, ...] = (), slots: int = 10, timeout: float | None = None
+    ) -> None:
+        self.graph = CompiledGraph(Graph(tasks, edges, timeout=timeout), Presentation())
         self.slots = Slots(slots)
         self.woken = 0
         self.now = 1_000.0

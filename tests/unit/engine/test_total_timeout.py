@@ -3,7 +3,19 @@
 import pytest
 
 from engine import events as ev
-from engine.model import AwaitSignal, Completed, Edge, Failed, Failure, RetryPolicy, Sleep, Task
+from engine.model import (
+    AwaitSignal,
+    Compensation,
+    Completed,
+    Edge,
+    Failed,
+    Failure,
+    FanOut,
+    Lost,
+    RetryPolicy,
+    Sleep,
+    Task,
+)
 from engine.ports import Park
 from engine.states import ExecutionStatus as E
 from tests.unit.engine.test_children import OPENING, failure
@@ -101,3 +113,126 @@ def test_tasks_without_one_have_no_deadline() -> None:
     assert drive.run.state.tasks["a"].deadline is None
     assert drive.run.state.tasks["b"].deadline == drive.now + 5.0
     assert isinstance(drive.events[-1], ev.TaskStarted)
+
+
+# --- of what waits for a slot, or for its runs ---
+
+
+def start(drive: Driver) -> float:
+    """From when the time of its first tasks counts."""
+    return drive.stored[0].at
+
+
+def late(drive: Driver, seconds: float) -> Driver:
+    """`seconds` from the commit of its first step on, nothing having happened since."""
+    drive.run.now = start(drive) + seconds
+    return drive
+
+
+def queued(*rest: Task, on_error: str = "fail") -> Driver:
+    drive = Driver(Task("a", total_timeout=10.0, on_error=on_error), *rest, slots=0)
+    drive.begin()
+    return drive
+
+
+def test_who_waits_for_a_slot_is_ended_when_its_time_is_over() -> None:
+    drive = queued()
+    assert drive.run.next_due() == start(drive) + 10.0
+    assert not late(drive, 9.9).run.has_news
+    assert late(drive, 10.0).run.has_news
+    step = drive.step()
+    assert names(step) == ["TaskFailed", "ExecutionFailed"]
+    assert failure(step.events[0]) == Failure("timeout", "it took longer than its total_timeout of 10 s", "a")
+    assert not drive.run.wanted
+    drive.slots.release()
+    assert drive.slots.free == 1
+
+
+def test_others_go_on_with_the_slot_that_it_waited_for() -> None:
+    drive = queued(Task("b"), on_error="continue")
+    assert names(late(drive, 10.0).step()) == ["TaskFailed"]
+    assert drive.run.next_due() is None
+    drive.slots.release()
+    assert names(drive.step()) == ["TaskStarted"]
+    assert drive.slots.free == 0
+
+
+def test_a_slot_that_comes_with_the_end_of_its_time_is_given_back() -> None:
+    drive = queued(on_error="continue")
+    drive.slots.release()
+    late(drive, 10.0).step()
+    assert drive.slots.free == 1
+
+
+def test_a_slot_in_time_leaves_the_rest_to_the_attempt() -> None:
+    drive = queued()
+    drive.slots.release()
+    (call,) = late(drive, 4.0).step().calls
+    assert call.timeout == 6.0
+    assert drive.run.next_due() is None
+
+
+def test_a_retry_and_a_lost_attempt_that_wait_for_a_slot_have_the_same_end() -> None:
+    drive = Driver(Task("a", retry=RetryPolicy(3, 2.0), total_timeout=10.0), Task("b"), slots=2)
+    drive.begin()
+    drive.result("a", BROKEN)
+    drive.slots.close()  # so that nobody gets it
+    assert names(late(drive, 5.0).step()) == ["TaskScheduled"]
+    assert drive.run.next_due() == start(drive) + 10.0
+    drive.now = start(drive) + 6.0
+    drive.reload(E.RUNNING)
+    assert drive.run.next_due() == start(drive) + 10.0
+    assert names(drive.step()) == ["TakenOver"]
+    assert names(late(drive, 10.0).step()) == ["TaskFailed", "TaskCancelled", "ExecutionFailed"]
+
+
+def test_a_lost_attempt_that_waits_again_has_the_same_end() -> None:
+    drive = hurried(slots=1)
+    drive.begin()
+    drive.slots.close()
+    assert names(drive.result("a", Lost("gone"))) == ["TaskLost"]
+    assert drive.run.next_due() == start(drive) + 10.0
+    drive.reload(E.RUNNING)
+    assert drive.run.next_due() == start(drive) + 10.0
+    assert names(late(drive, 10.0).step()) == ["TaskFailed", "ExecutionFailed"]
+
+
+@pytest.mark.parametrize("kind", ["map", "loop"])
+@pytest.mark.parametrize("slots", [1, 2, 3])
+def test_a_map_or_loop_ends_with_what_it_runs(kind: str, slots: int) -> None:
+    body: dict[str, object] = {"type": "noop", "config": {}}
+    config = {"items": [1, 2, 3], "task": body} if kind == "map" else {"while": True, "task": body}
+    drive = Driver(Task("m", kind, config, total_timeout=10.0, on_error="continue"), slots=slots)
+    drive.begin()
+    runs = 3 if kind == "map" else 1
+    drive.result("m", FanOut(3, runs))
+    assert len(drive.run.flying) + len(drive.run.wanted) == runs
+    assert drive.run.next_due() == start(drive) + 10.0
+    step = late(drive, 10.0).step()
+    assert names(step) == ["TaskCancelled"] * runs + ["TaskFailed", "ExecutionCompleted"]
+    assert failure(step.events[-2]).type == "timeout"
+    assert len(step.cancels) == min(slots, runs)
+    assert drive.slots.free == slots
+
+
+def test_a_run_whose_timer_runs_out_with_that_of_its_map_is_cancelled() -> None:
+    body: dict[str, object] = {"type": "noop", "config": {}}
+    drive = Driver(Task("m", "map", {"items": [1], "task": body}, total_timeout=10.0, on_error="continue"))
+    drive.begin()
+    drive.result("m", FanOut(1))
+    park = drive.result("m[0]", Sleep(until=start(drive) + 10.0)).append.park
+    assert park is not None
+    assert park.wake_at == start(drive) + 10.0
+    drive.reload()
+    assert names(late(drive, 10.0).step()) == ["TaskCancelled", "TaskFailed", "ExecutionCompleted"]
+
+
+def test_a_compensation_that_waits_after_the_end_is_not_woken_by_it() -> None:
+    """The timeout of the whole has been said: it is no timer any more."""
+    undo = Compensation("noop", retry=RetryPolicy(2, 50.0))
+    drive = Driver(Task("a", compensate=undo), Task("b"), edges=(Edge("a", "b"),), timeout=10.0)
+    drive.begin()
+    drive.result("a", Completed())
+    step = late(drive, 10.0).step()
+    assert names(step) == ["TaskCancelled", "CompensationStarted", "TaskStarted"]
+    assert drive.result("a~compensate", BROKEN).append.park == Park(50.0)
