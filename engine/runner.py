@@ -304,11 +304,12 @@ class Run:
     def _give_up(self, key: str) -> None:
         """Its `total_timeout` is over, whatever it waits for."""
         for event in overdue(self.state, key):
-            self._cut(event, Lapse.TIMEOUT)
+            self._cut(event)
 
-    def _cut(self, event: ev.TaskCancelled | ev.TaskFailed, lapse: Lapse) -> None:
+    def _cut(self, event: ev.TaskCancelled | ev.TaskFailed) -> None:
         """Ends a task from outside: whatever it waits for, in line or asked of others, it waits for no more."""
         if event.task in self.state.asking:
+            lapse = Lapse.CLOSED if isinstance(event, ev.TaskCancelled) else Lapse.TIMEOUT
             self._next.lapses += (WaitLapse(event.task, lapse),)
         if self.state.children:
             self._next.signals += let_go(self.state, event.task)
@@ -365,7 +366,7 @@ class Run:
             decision = plan(self.state)
             for event in decision.settle:
                 if isinstance(event, ev.TaskCancelled):
-                    self._cut(event, Lapse.CLOSED)
+                    self._cut(event)
                     continue
                 self._say(event)
                 if self.state.stopping:

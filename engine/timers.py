@@ -53,8 +53,8 @@ def stamp_due(state: State, event: ev.Event, at: float) -> None:
             state.deadline = None if timeout is None else at + timeout
         case ev.TaskFailed():
             state.tasks[event.task].ended_at = at
-        case ev.TaskAwaiting() | ev.ChildStarted() if (deadline := state.tasks[event.task].deadline) is not None:
-            _set_timer(state, event.task, deadline)
+        case ev.TaskAwaiting() | ev.ChildStarted(wait=True) if (limit := state.tasks[event.task].deadline) is not None:
+            _set_timer(state, event.task, limit)
         case _:
             pass
 

@@ -36,7 +36,7 @@ def random_graph(rnd: random.Random) -> Graph:
             edges[Edge(key, on_error, ERROR_LABEL)] = None
         before = [edge.source for edge in edges if edge.target == key]
         tasks.append(_task(rnd, key, on_error, before))
-    return Graph(tuple(tasks), tuple(edges))
+    return Graph(tuple(tasks), tuple(edges), timeout=rnd.choice((*[None] * 5, 3.0, 12.0, 40.0)))
 
 
 def _on_error(rnd: random.Random, later: list[str]) -> str:
@@ -55,6 +55,7 @@ def _task(rnd: random.Random, key: str, on_error: str, before: list[str]) -> Tas
         retry=_retry(rnd),
         timeout=rnd.choice((None, None, 4.0)),
         on_error=on_error,
+        total_timeout=rnd.choice((None, None, None, 2.0, 7.0, 20.0)),
         compensate=_compensation(rnd, key, before) if rnd.random() < 0.4 else None,
     )
 

@@ -17,6 +17,7 @@ from engine.steps import Step
 from engine.task_state import TaskState
 from engine.timers import replay, stamp
 from tests.chaos import planner_waits
+from tests.chaos.planner_times import STOPS, Timed
 from tests.chaos.planner_twin import MISSING, NOTHING, FanVerdict, History, Verdict, retry_bounds
 
 Move = tuple[str, str, str]
@@ -62,6 +63,8 @@ class Journal:
         self.waits = planner_waits.Waits()
         self.attached: set[str] = set()
         """Tasks whose attempt outlived the last take-over."""
+        self.planned_at = 0.0
+        """What its owner knew of the time when it made the step that is committed next."""
 
     @property
     def ended(self) -> bool:
@@ -77,8 +80,9 @@ class Journal:
         append = step.append
         assert self.owned
         assert append.first_seq == len(self.stored) + 1, "seq has a gap"
+        over = self._timed().over(self.planned_at)
         for record in append.events:
-            self._store(record, at, run.now)
+            self._store(record, at)
         for signal_id in append.consumed:
             del self.inbox[signal_id]
         self._move(append, at)
@@ -87,17 +91,25 @@ class Journal:
         run.committed(step, at)
         self._check_kin(step)
         self._check_calls(step)
-        self._check_decided(step, at)
+        self._check_decided(step, over=over)
         self._check_served(run)
 
     # --- one event ---
 
-    def _store(self, record: ev.EventRecord, at: float, now: float = 0.0) -> None:
+    def _timed(self) -> Timed:
+        return Timed(self.graph, self.events, self.times)
+
+    def _store(self, record: ev.EventRecord, at: float) -> None:
         stored = ev.StoredEvent(self.id, len(self.stored) + 1, record.type, 1, at, 1, record.data)
         event = ev.decode(stored)
-        before = History(self.graph, self.events)
-        verdict = before.verdict()
-        assert agrees(decided(self.state), verdict), (self.events, verdict)
+        before, now = self._timed(), self.planned_at
+        late = before.why() is None and isinstance(event, STOPS) and before.over(now)
+        verdict = before.verdict(late=late)
+        known, self.state.failed = self.state.failed, before.too_long() if late else self.state.failed
+        if late:
+            self.counts["too late", type(event).__name__, "in the whole"] += 1
+        assert before.cut_runs() or agrees(decided(self.state), verdict), (self.events, verdict)
+        self.state.failed = known  # its owner knows that it lasts too long before an event says it
         self._check_event(event, before, verdict, now)
         self._count_move(event)
         self.stored.append(stored)
@@ -125,7 +137,7 @@ class Journal:
             assert new in TASK_MOVES[old], f"{key}: {old} -> {new} is not legal"
             self.counts["task", old.value, new.value] += 1
 
-    def _check_event(self, event: ev.Event, before: History, verdict: Verdict, now: float) -> None:
+    def _check_event(self, event: ev.Event, before: Timed, verdict: Verdict, now: float) -> None:
         assert not any(isinstance(e, ev.TERMINAL_EVENTS) for e in self.events), "something after the end"
         match event:
             case ev.TaskScheduled(task=key) | ev.TaskStarted(task=key):
@@ -139,7 +151,9 @@ class Journal:
             case ev.TaskSleeping() | ev.TaskAwaiting() | ev.TaskFannedOut() | ev.ChildStarted() | ev.BudgetRaised():
                 self._check_idle(event, before)
             case ev.TaskCancelled(task=key):
-                assert key in verdict.cancels or any(key in fan.cancels for fan in verdict.fans)
+                given_up = before.outers(key) if key not in verdict.cancels else ()
+                fans = [fan for fan in verdict.fans if key in fan.cancels]
+                assert key in verdict.cancels or fans or any(before.overdue(outer, now) for outer in given_up)
                 self.expected.pop(key, None)
             case ev.CancelRequested():
                 assert not before.compensating()
@@ -156,7 +170,7 @@ class Journal:
             case _:
                 pass
 
-    def _check_start(self, event: ev.Event, key: str, before: History, verdict: Verdict, now: float) -> None:
+    def _check_start(self, event: ev.Event, key: str, before: Timed, verdict: Verdict, now: float) -> None:
         assert verdict.end is None, f"{event} after {verdict.end} was decided"
         assert verdict.undoing is None, f"{event} after {verdict.undoing} was decided"
         assert (key in before.undone) == before.compensating()
@@ -165,16 +179,17 @@ class Journal:
                 may = verdict.starts | {fan.start for fan in verdict.fans}
                 assert key in may, "a task started before its join was decided"
             case T.RETRYING:
-                due = before.due(key, self.times)
+                due = before.due(key)
                 assert due is not None
                 assert due <= now, "a retry began early"
             case status:
                 assert status is T.SCHEDULED
         if isinstance(event, ev.TaskStarted):
             assert event.attempt == before.attempts(key) + 1
+            assert before.status(key) is T.PENDING or not before.overdue(key, now), "an attempt began too late"
             assert before.config(key) is not MISSING
 
-    def _check_idle(self, event: Idle, before: History) -> None:
+    def _check_idle(self, event: Idle, before: Timed) -> None:
         if isinstance(event, ev.BudgetRaised):
             planner_waits.check_raise(before, event)
             return
@@ -187,30 +202,35 @@ class Journal:
         if not event.wait:
             self.expected[event.task] = Completed({"execution_id": event.execution_id})
 
-    def _check_completed(self, event: ev.TaskCompleted, before: History, verdict: Verdict, now: float) -> None:
+    def _check_completed(self, event: ev.TaskCompleted, before: Timed, verdict: Verdict, now: float) -> None:
         key, name = event.task, before.waits_for(event.task)
         assert before.lost_way(key, event.label) is None
         if before.status(key) is T.WAITING and before.fanned_out(key):
             assert FanVerdict(None, key) in verdict.fans
             assert event == ev.TaskCompleted(key), "what it puts out is said twice"
-        elif name is not None and planner_waits.check_end(before, event, before.due(key, self.times), now):
+        elif name is not None and planner_waits.check_end(before, event, before.due(key), now):
             self.counts["answered"] += 1
         elif name is not None:
             assert event.output == before.mail(name)[0]
         elif (child := before.child(key)) is not None:
             assert self.ends[child] == ChildEnd(child, ExecutionStatus.COMPLETED, event.output)
         elif before.status(key) is T.WAITING:
-            due = before.due(key, self.times)
+            due = before.due(key)
             assert due is not None
             assert due <= now, "a timer fired early"
+            assert not before.overdue(key, now), "a wait ended well that had lasted too long"
             slept = before.own(key)[-1]
             assert isinstance(slept, ev.TaskSleeping)
             assert event.output == slept.output
         else:
             assert Completed(event.output, event.label) == self.expected.pop(key)
 
-    def _check_failed(self, event: ev.TaskFailed, before: History, verdict: Verdict, now: float) -> None:
+    def _check_failed(self, event: ev.TaskFailed, before: Timed, verdict: Verdict, now: float) -> None:
         key = event.task
+        if event.error == before.too_late(key):
+            before.check_overdue(event, now)
+            self.counts["too late", before.status(key).value, "of a task"] += 1
+            return
         match before.status(key):
             case T.RUNNING:
                 given = self.expected.pop(key)
@@ -244,23 +264,22 @@ class Journal:
                 assert before.config(key) is MISSING
         assert event.retry_in is None
 
-    def _check_lost(self, event: ev.TaskLost, before: History) -> None:
+    def _check_lost(self, event: ev.TaskLost, before: Timed) -> None:
         assert before.status(event.task) is T.RUNNING
         told = self.expected.pop(event.task) if event.task in self.expected else None
         assert self.given_up if told is None else isinstance(told, Lost)
         assert event.suspect == (isinstance(told, Lost) and told.suspect)
 
-    def _check_retry(self, event: ev.TaskFailed, before: History, retryable: bool) -> None:
+    def _check_retry(self, event: ev.TaskFailed, before: Timed, retryable: bool) -> None:
         policy = before.work(event.task).retry
         bounds = retry_bounds(policy, before.failures(event.task) + 1, event.error, retryable)
-        assert (event.retry_in is None) == (bounds is None)
-        assert bounds is None or bounds[0] <= (event.retry_in or 0) <= bounds[1]
+        before.check_retry(event.task, self.planned_at, bounds, event.retry_in)
 
-    def _check_child_failed(self, event: ev.TaskFailed, before: History, now: float) -> None:
+    def _check_child_failed(self, event: ev.TaskFailed, before: Timed, now: float) -> None:
         child = before.child(event.task)
         assert child is not None
         if event.error.type == "timeout":
-            due = before.due(event.task, self.times)
+            due = before.due(event.task)
             assert due is not None
             assert due <= now, "a child was given up early"
         else:
@@ -289,9 +308,9 @@ class Journal:
         assert [(signal.kind, signal.execution_id) for signal in step.append.signals] == [("cancel", n) for n in let_go]
         self.counts["children let go"] += len(let_go)
 
-    def _check_wait_failed(self, event: ev.TaskFailed, before: History, now: float) -> None:
+    def _check_wait_failed(self, event: ev.TaskFailed, before: Timed, now: float) -> None:
         """In vain, or because what it ends with leads nowhere."""
-        due, name = before.due(event.task, self.times), before.waits_for(event.task)
+        due, name = before.due(event.task), before.waits_for(event.task)
         if planner_waits.check_end(before, event, due, now):
             self.counts["answered with a failure"] += 1
             return
@@ -320,15 +339,13 @@ class Journal:
             self.owned, self.wake_at = False, None
 
     def _check_park(self, park: Park, at: float) -> None:
-        history = History(self.graph, self.events)
-        dues = [due for due in (history.due(key, self.times) for key in history.keys) if due is not None]
         given = [at + park.wake_in] if park.wake_in is not None else []
         given += [park.wake_at] if park.wake_at is not None else []
         if self.given_up:
             assert given == [at]
             self.wake_at = at
             return
-        assert min(given, default=None) == min(dues, default=None)
+        assert min(given, default=None) == self._timed().next_due()
         self.wake_at = at if self.inbox else min(given, default=None)
 
     def _check_calls(self, step: Step) -> None:
@@ -338,28 +355,34 @@ class Journal:
         assert step.ended == self.ended
         assert [(call.address, call.attempt) for call in step.calls] == [s for s in started if s[0] not in cancelled]
         for call in step.calls:
-            self.check_call(call)
+            self.check_call(call, self.planned_at)
         assert {call.address for call in step.cancels} <= cancelled
 
-    def check_call(self, call: TaskCall) -> None:
-        """A call is what the journal says of it, whoever asks and when."""
-        history = History(self.graph, self.events)
+    def check_call(self, call: TaskCall, now: float) -> None:
+        """A call is what the journal says of it, whoever asks and when; it was made, or began, `now`."""
+        history = self._timed()
         run = call.task + call.iteration
         assert call.type == history.work(run).type
         assert call.config == history.config(run)
         assert call.attempt == history.attempts(run)
         assert call.alone == (history.losses(run) >= SUSPECT)
+        history.check_time(run, call.timeout, now)
         assert call.idempotency_key == f"{self.id}/{call.task}/{call.iteration}"
 
-    def _check_decided(self, step: Step, at: float) -> None:
+    def _check_decided(self, step: Step, *, over: bool) -> None:
         """Nothing that could be decided is left; parked exactly when no task holds or awaits a slot."""
-        history = History(self.graph, self.events)
+        history = self._timed()
         assert history.verdict() == NOTHING
         assert decided(self.state) == NOTHING
         statuses = [history.status(key) for key in history.keys]
         busy = any(s in (T.SCHEDULED, T.RUNNING) for s in statuses)
         assert step.parked == (not self.ended and (self.given_up or not busy))
         assert all(history.losses(key) < MOST_LOSSES or history.status(key) in _ENDED for key in history.keys)
+        history.check_runs()
+        assert not over or history.why(late=self.ended) is not None, "it goes on after its time"
+        assert not over or not isinstance(self.events[-1], ev.ExecutionCompleted), "it completed after its time"
+        for key in history.untouched(len(self.events) - len(step.events)):
+            assert history.due(key) is None or not history.overdue(key, self.planned_at), "a task waits after its time"
         if self.ended:
             self._check_undone(history)
         else:
@@ -378,8 +401,7 @@ class Journal:
         return {name for name in map(history.waits_for, history.keys) if name}
 
     def _check_served(self, run: Run) -> None:
-        dues = [task.due for task in run.state.tasks.values() if task.due is not None]
-        assert run.next_due() == min(dues, default=None)
+        assert self.ended or run.next_due() == self._timed().next_due()
         assert fields(run.state) == fields(self.state), "what is rebuilt is not what is served"
 
     def check_rebuilt(self) -> None:

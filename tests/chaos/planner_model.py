@@ -51,11 +51,10 @@ TASK_MOVES_NOW = """
     pending -> scheduled running failed skipped
     scheduled -> running failed cancelled
     running -> scheduled retrying waiting completed failed cancelled
-    retrying -> scheduled running cancelled
+    retrying -> scheduled running failed cancelled
     waiting -> scheduled retrying completed failed cancelled
 """
-"""The legal moves that can occur now. Not among them: retrying -> failed (a config that was rendered once is
-rendered again)."""
+"""The legal moves that can occur now."""
 EXECUTION_MOVES_NOW = """
     pending -> running completed failed cancelled
     running -> waiting compensating completed failed cancelled
@@ -240,6 +239,7 @@ class World:
         flying = list(run.flying.values())
         self._stop_calls(number)
         self.journals[number].given_up = True
+        self.journals[number].planned_at = run.now
         self.steps[number] = run.hand_over(flying)
         self.counts["handed over with attempts"] += bool(flying)
 
@@ -311,7 +311,9 @@ class World:
         self.counts["kept"] += kept is not None
         running = run.running()
         for call in running:
-            journal.check_call(call)
+            began = journal.state.tasks[call.address].started_at
+            assert began is not None
+            journal.check_call(call, began)
         attached = [call for call in running if call in alive]
         journal.attached = {call.address for call in attached}
         run.resume(running, {id(call) for call in attached})
@@ -323,6 +325,7 @@ class World:
 
     def _advance(self, run: Run) -> None:
         step = run.advance()
+        self.journals[run.state.execution_id].planned_at = run.now
         if step is not None:
             self.steps[run.state.execution_id] = step
             if step.ended:

@@ -140,31 +140,14 @@ class History:
         )
         return came[taken:]
 
-    def due(self, key: str, times: Sequence[float]) -> float | None:
-        """When the timer set by the task's last event is due; `times` are those of the events."""
-        mine = [(e, at) for e, at in zip(self.events, times, strict=True) if getattr(e, "task", None) == key]
-        match mine[-1] if mine else None:
-            case (ev.TaskSleeping(until=float() as until), _):
-                return until
-            case (ev.TaskSleeping(seconds=seconds), at):
-                return at + seconds
-            case (
-                (ev.TaskAwaiting(timeout=float() as seconds), at)
-                | (ev.ChildStarted(timeout=float() as seconds), at)
-                | (ev.TaskFailed(retry_in=float() as seconds), at)
-            ):
-                return at + seconds
-            case _:
-                return None
-
     # --- the decision ---
 
-    def verdict(self) -> Verdict:
-        """What must follow."""
+    def verdict(self, *, late: bool = False) -> Verdict:
+        """What must follow; `late`: the time of the whole is over."""
         if not self.events or isinstance(self.events[-1], ev.TERMINAL_EVENTS):
             return NOTHING
         statuses = {key: self.status(key) for key in self.keys}
-        why = self.why()
+        why = self.why(late=late)
         if why is not None:
             still_open = frozenset(key for key, status in statuses.items() if status in _OPEN)
             return self._undo(why) if self.compensating() else self._stop(why, still_open)
@@ -219,6 +202,11 @@ class History:
         steps = list(_STEP.finditer(run))
         return run[: steps[-1].start()] if steps else ""
 
+    def outers(self, run: str) -> Iterator[str]:
+        """All maps and loops around it, the innermost first."""
+        while run := self.outer(run):
+            yield run
+
     def names(self, run: str) -> dict[str, Any]:
         """The roots that its templates have besides."""
         found: dict[str, Any] = {}
@@ -247,10 +235,21 @@ class History:
             "errors": [{"index": place, "type": e.type, "message": e.message} for place, e in errors],
         }
 
-    def why(self) -> ev.CancelRequested | Failure | None:
-        """Why it must end, if it must."""
+    def why(self, *, late: bool = False) -> ev.CancelRequested | Failure | None:
+        """Why it must end, if it must; that it lasted too long is said by how it begins to."""
         cancels = [event for event in self.events if isinstance(event, ev.CancelRequested)]
-        return cancels[0] if cancels else self.fatal()
+        if cancels or (fatal := self.fatal()):
+            return cancels[0] if cancels else fatal
+        if late:
+            return self.too_long()
+        return next((event.error for event in self.events if isinstance(event, ev.CompensationStarted)), None)
+
+    def too_long(self) -> Failure:
+        """With what an execution fails that lasts longer than it may."""
+        return Failure("timeout", f"the execution lasted longer than {self.graph.timeout:g} s, its timeout")
+
+    def has_ended(self, key: str) -> bool:
+        return self.status(key) in _DONE
 
     def compensating(self) -> bool:
         return any(isinstance(event, ev.CompensationStarted) for event in self.events)

@@ -34,7 +34,7 @@ def test_every_move_of_today_occurs() -> None:
     for ended in ("map completed", "map items_failed", "map inside completed", "loop completed", "loop max_rounds"):
         assert counts[ended] > 5, ended
     assert counts["asked again"] > 0
-    assert len(MOVES_NOW) == len(set(MOVES_NOW)) == 37
+    assert len(MOVES_NOW) == len(set(MOVES_NOW)) == 38
 
 
 # --- sabotage: with a guard removed, the model fails ---

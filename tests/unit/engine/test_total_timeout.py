@@ -1,5 +1,6 @@
 """`total_timeout` of a task: attempts, waits and retries together, never early, kept over a take-over."""
 
+import msgspec
 import pytest
 
 from engine import events as ev
@@ -236,3 +237,12 @@ def test_a_compensation_that_waits_after_the_end_is_not_woken_by_it() -> None:
     step = late(drive, 10.0).step()
     assert names(step) == ["TaskCancelled", "CompensationStarted", "TaskStarted"]
     assert drive.result("a~compensate", BROKEN).append.park == Park(50.0)
+
+
+def test_a_child_that_nobody_waits_for_leaves_no_timer() -> None:
+    drive = Driver(Task("a", total_timeout=10.0), Task("b"))
+    drive.begin()
+    assert names(drive.result("a", msgspec.structs.replace(OPENING, wait=False))) == ["ChildStarted", "TaskCompleted"]
+    drive.result("b", Sleep(50.0))
+    drive.reload()
+    assert not late(drive, 11.0).run.has_news
