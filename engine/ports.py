@@ -362,10 +362,11 @@ class JournalStore(Protocol):
         """Seconds until the earliest `wake_at` of an unowned execution (<= 0: due), None if there is none."""
         ...
 
-    async def put_signals(self, signals: Sequence[Signal]) -> list[bool]:
-        """Inserts and sets `wake_at = now()` on each execution, in one transaction. False: it was there already.
+    async def put_signals(self, signals: Sequence[Signal]) -> list[int | None]:
+        """Inserts and sets `wake_at = now()` on each execution, in one transaction. Their ids; None: it waits already.
 
-        Signals for an execution that has ended or does not exist are not stored (False).
+        Signals for an execution that has ended or does not exist are not stored (None). A `dedupe_key` is compared with
+        those that wait in the inbox: whether the journal has it, and from which id, only its reader knows.
         """
         ...
 

@@ -370,20 +370,24 @@ class WorkflowService:
             raise Invalid(message, pointer="/name")
         data = check_payload(payload, "payload")
         key = None if dedupe_key is None else f"event:{dedupe_key}"
-        if key is not None and await self._views.has_heard(execution_id, key):
+        if key is not None and await self._views.heard(execution_id, key) is not None:
             return False
         stored = await self._put(Signal(execution_id, "event", name, data, key))
-        if not stored:
+        # the one that was there may have left the inbox for the journal since we looked: the first one heard counts
+        heard = None if key is None else await self._views.heard(execution_id, key)
+        if heard is not None:
+            return heard == stored
+        if stored is None:
             view = await self._views.get(execution_id)
             if is_terminal(view.status):
                 raise AlreadyEnded(f"execution {execution_id} is {view.status}; nothing can change it any more")
-        return stored
+        return stored is not None
 
-    async def _put(self, signal: Signal) -> bool:
+    async def _put(self, signal: Signal) -> int | None:
         hit("signal.before")
         stored = (await self._store.put_signals([signal]))[0]
         hit("signal.after")
-        if stored:
+        if stored is not None:
             self._told([signal.execution_id])
         return stored
 

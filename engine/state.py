@@ -93,7 +93,8 @@ class State:
         self.remaining = graph.indegree.copy()
         self.taken = bytearray(len(graph.vertices))
         self.mail: dict[str, deque[Any]] = {}
-        self.heard: set[str] = set()
+        self.heard: dict[str, int] = {}
+        """By dedupe key, the id of the signal that it came with."""
         self.failed: Failure | None = None
         self.cancelling = False
         self.cancel_reason: str | None = None
@@ -299,7 +300,7 @@ def _fan_out(state: State, event: ev.TaskFannedOut) -> None:
 def _hear(state: State, event: ev.SignalReceived) -> None:
     state.mail.setdefault(event.name, deque()).append(event.payload)
     if event.dedupe_key is not None:
-        state.heard.add(event.dedupe_key)
+        state.heard[event.dedupe_key] = event.signal_id
 
 
 def _complete(state: State, event: ev.TaskCompleted) -> None:

@@ -77,9 +77,9 @@ class Views:
         )
         return msgspec.structs.replace(view, tasks=tasks)
 
-    async def has_heard(self, execution_id: int, dedupe_key: str) -> bool:
-        """Whether a signal with this key is in its journal. Raises `ExecutionNotFound`."""
-        return dedupe_key in (await self._fold(execution_id)).state.heard
+    async def heard(self, execution_id: int, dedupe_key: str) -> int | None:
+        """The id of the signal with this key that its journal has. Raises `ExecutionNotFound`."""
+        return (await self._fold(execution_id)).state.heard.get(dedupe_key)
 
     async def _fold(self, execution_id: int) -> _Folded:
         folded = self._kept.get(execution_id)

@@ -335,17 +335,13 @@ class PostgreSQLStore:
         rows = await self._read(reads.NEXT_WAKE)
         return rows[0][0] if rows else None
 
-    async def put_signals(self, signals: Sequence[Signal]) -> list[bool]:
+    async def put_signals(self, signals: Sequence[Signal]) -> list[int | None]:
         if not signals:
             return []
         rows = await self._read(*journal.put_signals(signals))
-        left = {(number, key): count for number, key, count in rows}
-        stored = []
-        for signal in signals:
-            place = signal.execution_id, signal.dedupe_key
-            stored.append(left.get(place, 0) > 0)
-            left[place] = left.get(place, 0) - 1
-        return stored
+        left: dict[tuple[int, str | None], list[int]] = {(number, key): ids for number, key, ids in rows}
+        mine = [left.get((signal.execution_id, signal.dedupe_key)) for signal in signals]
+        return [ids.pop() if ids else None for ids in mine]
 
     async def inbox(self, lease: int, executions: Sequence[int] | None = None) -> list[Signal]:
         return reads.signal_records(await self._read(reads.inbox(lease, executions)))

@@ -107,14 +107,14 @@ SIGNALS = """WITH wanted AS (SELECT * FROM unnest(%s::bigint[], %s::text[], %s::
   WHERE EXISTS (SELECT 1 FROM execution e WHERE e.id = s.execution_id AND e.ended_at IS NULL)),
 stored AS (INSERT INTO signal (execution_id, kind, name, payload, dedupe_key, created_at)
   SELECT execution_id, kind, name, payload, dedupe_key, now() FROM wanted ORDER BY n
-  ON CONFLICT (execution_id, dedupe_key) DO NOTHING RETURNING execution_id, dedupe_key),
+  ON CONFLICT (execution_id, dedupe_key) DO NOTHING RETURNING id, execution_id, dedupe_key),
 woken AS (UPDATE execution e SET wake_at = now() FROM (SELECT DISTINCT execution_id FROM stored) AS s
   WHERE e.id = s.execution_id)
-SELECT execution_id, dedupe_key, count(*) FROM stored GROUP BY execution_id, dedupe_key"""
+SELECT execution_id, dedupe_key, array_agg(id ORDER BY id DESC) FROM stored GROUP BY execution_id, dedupe_key"""
 
 
 def put_signals(signals: Sequence[Signal]) -> list[Part]:
-    """Rows (execution_id, dedupe_key, how many were stored). The rows of the executions are locked first, in order."""
+    """Rows (execution_id, dedupe_key, ids of those stored, the first one last). The rows of the executions are locked first, in order."""
     return [lock_executions(signal.execution_id for signal in signals), (SIGNALS, signal_rows(signals))]
 
 

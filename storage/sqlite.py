@@ -297,7 +297,7 @@ class SQLiteStore:
     async def next_wake(self) -> float | None:
         return await self._read_raw(lambda db: sqlite_reads.next_wake(db, self._clock.now()))
 
-    async def put_signals(self, signals: Sequence[Signal]) -> list[bool]:
+    async def put_signals(self, signals: Sequence[Signal]) -> list[int | None]:
         return await self._write(lambda work: sqlite_journal.put_signals(work.db, work.now, signals))
 
     async def inbox(self, lease: int, executions: Sequence[int] | None = None) -> list[Signal]:

@@ -248,23 +248,24 @@ def claim(db: sqlite3.Connection, now: int, lease: int, limit: int) -> Claims:
     return Claims(from_microseconds(now), tuple(execution_from(row) for row in rows))
 
 
-def put_signals(db: sqlite3.Connection, now: int, signals: Sequence[Signal]) -> list[bool]:
+def put_signals(db: sqlite3.Connection, now: int, signals: Sequence[Signal]) -> list[int | None]:
     return [_put_signal(db, now, signal) for signal in signals]
 
 
-def _put_signal(db: sqlite3.Connection, now: int, signal: Signal) -> bool:
+def _put_signal(db: sqlite3.Connection, now: int, signal: Signal) -> int | None:
     alive = "SELECT 1 FROM execution WHERE id = ? AND ended_at IS NULL"
     if db.execute(alive, (signal.execution_id,)).fetchone() is None:
-        return False
+        return None
     sql = (
         "INSERT INTO signal (execution_id, kind, name, payload, dedupe_key, created_at) "
         "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
     )
     values = (signal.execution_id, signal.kind, signal.name, signal.payload, signal.dedupe_key, now)
-    if db.execute(sql, values).rowcount == 0:
-        return False
+    cursor = db.execute(sql, values)
+    if cursor.rowcount == 0:
+        return None
     db.execute("UPDATE execution SET wake_at = ? WHERE id = ?", (now, signal.execution_id))
-    return True
+    return cursor.lastrowid
 
 
 def reserve_ids(db: sqlite3.Connection, count: int) -> range:

@@ -121,14 +121,14 @@ async def test_signals_wait_in_the_inbox_of_their_execution(store: Store, lease:
         Signal(parked, "event", "hello"),
         Signal(second, "event", "paid"),
     ]
-    assert await store.put_signals(signals) == [True] * 4
+    stored = await store.put_signals(signals)
     mine = await store.inbox(lease)
     assert [(s.execution_id, s.kind, s.name, s.payload, s.dedupe_key) for s in mine] == [
         (second, "event", "paid", payload, "d1"),
         (first, "cancel", "", b"null", None),
         (second, "event", "paid", b"null", None),
     ]
-    assert [s.id for s in mine] == sorted({s.id for s in mine})
+    assert [s.id for s in mine] == [stored[0], stored[1], stored[3]] == sorted({s.id for s in mine})
     assert [s.name for s in await store.inbox(lease, [parked, first])] == ["", "hello"]
     assert await store.inbox(lease, []) == []
 
@@ -137,8 +137,10 @@ async def test_a_dedupe_key_is_stored_once(store: Store, lease: int) -> None:
     first, second = await store.reserve_ids(2)
     await store.commit(lease, 1, [begins(first), begins(second)])
     same = Signal(first, "event", "x", dedupe_key="k")
-    assert await store.put_signals([same, same, Signal(second, "event", "x", dedupe_key="k")]) == [True, False, True]
-    assert await store.put_signals([same]) == [False]
+    one, again, other = await store.put_signals([same, same, Signal(second, "event", "x", dedupe_key="k")])
+    assert again is None
+    assert [(s.execution_id, s.id) for s in await store.inbox(lease)] == [(first, one), (second, other)]
+    assert await store.put_signals([same]) == [None]
     assert await store.put_signals([]) == []
 
 
@@ -150,7 +152,7 @@ async def test_a_known_signal_wakes_nobody(store: Store, lease: int) -> None:
     await store.commit(lease, 2, [parks(number, 2)])
     await store.claim(lease, 1)
     await store.commit(lease, 3, [says(number, 3)])
-    assert await store.put_signals([Signal(number, "event", "x", dedupe_key="k")]) == [False]
+    assert await store.put_signals([Signal(number, "event", "x", dedupe_key="k")]) == [None]
     assert (await store.get_executions([number]))[number].wake_at is None
     assert signal.id > 0
 
@@ -160,7 +162,9 @@ async def test_ended_and_unknown_executions_take_no_signals(store: Store, lease:
     await store.commit(lease, 1, [begins(ended), begins(alive)])
     await store.commit(lease, 2, [ends(ended, 2)])
     signals = [Signal(ended, "cancel"), Signal(999_999, "cancel"), Signal(alive, "cancel")]
-    assert await store.put_signals(signals) == [False, False, True]
+    *refused, stored = await store.put_signals(signals)
+    assert refused == [None, None]
+    assert [s.id for s in await store.inbox(lease)] == [stored]
     assert await store.inbox(lease, [ended, 999_999]) == []
     assert (await store.get_executions([ended]))[ended].wake_at is None
 
