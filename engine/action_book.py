@@ -131,6 +131,8 @@ class ActionBook:
 
     async def delete(self, name: str) -> None:
         """Raises `ActionNotFound`."""
+        if not NAME.fullmatch(name):
+            _missing(name)
         try:
             found = await self._store.delete_action(DEFAULT_NAMESPACE, name)
         finally:

@@ -7,7 +7,7 @@ import msgspec
 
 from engine import limits
 from engine.clock import rfc3339
-from engine.documents import check_payload
+from engine.documents import check_payload, check_value
 from engine.errors import AlreadyDecided, AlreadyEnded, ApprovalNotFound, Invalid
 from engine.failpoints import hit
 from engine.model import DEFAULT_NAMESPACE, Record
@@ -70,6 +70,7 @@ class Approvals:
         Raises `ExecutionNotFound`, `ApprovalNotFound`, `AlreadyEnded`, `Invalid` if several are pending.
         """
         if task is not None:
+            check_value({"task": task})
             found = await self._find(_where(execution_id=execution_id, task=task), None, 1)
         else:
             found = await self._find(_where(execution_id=execution_id, pending=True), None, 2)

@@ -30,14 +30,14 @@ class Keeper:
 
     async def get(self, name: str) -> Secret:
         """Raises `SecretNotFound`."""
-        found = await self._store.get_secrets(DEFAULT_NAMESPACE, [name])
+        found = await self._store.get_secrets(DEFAULT_NAMESPACE, [name]) if NAME.fullmatch(name) else {}
         if name not in found:
             raise SecretNotFound(f"there is no secret {name!r:.100}; list them with GET /secrets")
         return found[name]
 
     async def delete(self, name: str) -> None:
         """Raises `SecretNotFound`."""
-        if not await self._store.delete_secret(DEFAULT_NAMESPACE, name):
+        if not NAME.fullmatch(name) or not await self._store.delete_secret(DEFAULT_NAMESPACE, name):
             raise SecretNotFound(f"there is no secret {name!r:.100}; list them with GET /secrets")
 
     async def rotate(self) -> int:

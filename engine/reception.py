@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from engine import limits
-from engine.documents import check_payload, digest
+from engine.documents import check_payload, check_value, digest
 from engine.errors import Exhausted, IdempotencyMismatch, Invalid, MillraceError, TaskError, Unavailable
 from engine.failpoints import hit
 from engine.matching import Matching
@@ -216,6 +216,7 @@ def _checked(payload: Any, event: str, key: str | None) -> NewReceived:
     if key is not None and not 0 < len(key) <= limits.IDEMPOTENCY_KEY:
         message = f"an idempotency key has 1 to {limits.IDEMPOTENCY_KEY} characters"
         raise Invalid(message, pointer="/idempotency_key")
+    check_value({"idempotency_key": key})
     return NewReceived(event, check_payload(payload, "payload"), key, digest([event, payload]))
 
 

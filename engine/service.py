@@ -13,7 +13,7 @@ from engine.approvals import Approvals
 from engine.authoring import Form, Report, Written
 from engine.cache_port import ResponseCache
 from engine.caretakers.lag import LATE, LoopLag
-from engine.documents import check_payload, digest
+from engine.documents import check_payload, check_value, digest
 from engine.drafts import Drafts, Ref
 from engine.dry_run import DryRuns
 from engine.errors import AlreadyEnded, ExecutionNotFound, IdempotencyMismatch, Invalid, LeaseLost, MillraceError
@@ -368,6 +368,7 @@ class WorkflowService:
         if not 0 < len(name) <= limits.NAME or name.startswith(OWN):
             message = f"a signal's name has 1 to {limits.NAME} characters, the first not {OWN!r}"
             raise Invalid(message, pointer="/name")
+        check_value({"name": name, "idempotency_key": dedupe_key})
         data = check_payload(payload, "payload")
         key = None if dedupe_key is None else f"event:{dedupe_key}"
         if key is not None and await self._views.heard(execution_id, key) is not None:
@@ -470,3 +471,5 @@ def _check_start(idempotency_key: str | None, labels: Mapping[str, str] | None) 
         if len(labels or {}) > limits.LABELS or len(key) > limits.NAME or len(value) > limits.NAME:
             message = f"at most {limits.LABELS} labels of at most {limits.NAME} characters each"
             raise Invalid(message, pointer="/labels")
+    if idempotency_key is not None or labels:
+        check_value({"idempotency_key": idempotency_key, "labels": dict(labels or {})})
