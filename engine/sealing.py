@@ -4,17 +4,25 @@ import asyncio
 from collections.abc import Sequence
 from typing import ClassVar
 
+import structlog
 from msgspec import structs
 
-from engine.errors import MillraceError, TaskError
+from engine.errors import MillraceError, StoreUnavailable, TaskError
 from engine.keeper import Keeper
-from engine.model import Failed, Failure, Result, TaskCall
+from engine.model import Envelope, Failed, Failure, Result, TaskCall
 from engine.secrets import names_in
 from engine.task_ports import Executor, Report
 
+RETRY = 0.2
+"""Seconds between tries while the database is away."""
+
+log = structlog.get_logger(__name__)
+
 
 class SealingExecutor:
-    """Calls without secrets pass through untouched; the others wait for one read of the store."""
+    """Calls without secrets pass through untouched; the others wait for one read of the store, also while it is away:
+    that is no failure of the attempt.
+    """
 
     name: ClassVar[str] = "sealing"
     outlives: ClassVar[bool] = False
@@ -61,7 +69,7 @@ class SealingExecutor:
 
     async def _fetch(self, call: TaskCall, names: set[str]) -> None:
         try:
-            envelopes = await self._keeper.envelopes(names)
+            envelopes = await self._insist(names)
         except MillraceError as error:
             retryable = error.retryable if isinstance(error, TaskError) else True
             kind = error.type if isinstance(error, TaskError) else error.code
@@ -73,6 +81,14 @@ class SealingExecutor:
         self._sent[id(sealed)] = sealed, call
         self._sealed[id(call)] = sealed
         self._inner.submit([sealed])
+
+    async def _insist(self, names: set[str]) -> dict[str, Envelope]:
+        while True:
+            try:
+                return await self._keeper.envelopes(names)
+            except StoreUnavailable as error:
+                log.warning("the database does not answer; a task waits for its secrets", error=str(error))
+                await asyncio.sleep(RETRY)
 
     def _arrived(self, call: TaskCall, result: Result, elapsed: float) -> None:
         sent = self._sent.pop(id(call), None)

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from bootstrap.vault import AesVault, new_key, open_vault
+from engine import sealing
 from engine.errors import StoreUnavailable
 from engine.expressions.templates import sealed
 from engine.keeper import Keeper
@@ -110,15 +111,25 @@ async def test_a_call_gets_what_it_refers_to_and_is_reported_as_it_was(world: Wo
     assert [(reported is mine, result) for reported, result in world.reports] == [(True, Completed(1))]
 
 
-async def test_what_is_not_there_is_a_final_failure_and_a_broken_store_is_not(world: World) -> None:
+async def test_what_is_not_there_is_a_final_failure(world: World) -> None:
     world.executor.submit([call("none")])
     await world.settle()
+    found = [(result.error.type, result.retryable) for _, result in world.reports if isinstance(result, Failed)]
+    assert found == [("unknown_secret", False)]
+    assert world.inner.submitted == []
+
+
+async def test_while_the_database_is_away_a_call_waits_and_is_no_failure(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealing, "RETRY", 0)
     world.shelf.broken = True
     world.executor.submit([call()])
     await world.settle()
-    found = [(result.error.type, result.retryable) for _, result in world.reports if isinstance(result, Failed)]
-    assert found == [("unknown_secret", False), ("store_unavailable", True)]
-    assert world.inner.submitted == []
+    assert (world.inner.submitted, world.reports) == ([], [])
+    world.shelf.broken = False
+    await world.settle()
+    assert [list(sent.secrets) for sent in world.inner.submitted] == [["x"]]
 
 
 async def test_a_cancelled_call_is_never_sent(world: World) -> None:
