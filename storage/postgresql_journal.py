@@ -114,7 +114,10 @@ SELECT execution_id, dedupe_key, array_agg(id ORDER BY id DESC) FROM stored GROU
 
 
 def put_signals(signals: Sequence[Signal]) -> list[Part]:
-    """Rows (execution_id, dedupe_key, ids of those stored, the first one last). The rows of the executions are locked first, in order."""
+    """Rows (execution_id, dedupe_key, ids of those stored, the first one last).
+
+    The rows of the executions are locked first, in order.
+    """
     return [lock_executions(signal.execution_id for signal in signals), (SIGNALS, signal_rows(signals))]
 
 
