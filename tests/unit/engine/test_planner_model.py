@@ -224,6 +224,34 @@ def asks_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(outcomes, "check_ask", lambda asked, outcome: None)
 
 
+def lasts_for_ever(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(runner, "overstepped", lambda s, now: None)
+
+
+def lets_who_waits_wait(patch: pytest.MonkeyPatch) -> None:
+    """As it was once: the time of a task is looked at when it gets its slot, and not before."""
+    stamp_deadline = timers.stamp_deadline
+
+    def silent(s: State, event: ev.Event, at: float) -> None:
+        if not isinstance(event, ev.TaskFannedOut):
+            patch.setattr(timers, "_set_timer", lambda *_: None)
+            stamp_deadline(s, event, at)
+            patch.setattr(timers, "_set_timer", set_timer)
+
+    set_timer = timers._set_timer
+    for module in (timers, runner):
+        patch.setattr(module, "stamp_deadline", silent)
+
+
+def lets_runs_go_on(patch: pytest.MonkeyPatch) -> None:
+    overdue = planner.overdue
+    patch.setattr(runner, "overdue", lambda s, key: list(overdue(s, key))[-1:])
+
+
+def gives_each_attempt_all_the_time(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(runner, "time_left", lambda s, key, now: s.graph.by_key[key].task.total_timeout or 1e9)
+
+
 SABOTAGE: list[Callable[[pytest.MonkeyPatch], None]] = [
     starts_while_stopping,
     forgets_a_label,
@@ -254,6 +282,10 @@ SABOTAGE: list[Callable[[pytest.MonkeyPatch], None]] = [
     mixes_up_results,
     forgets_its_children,
     asks_again,
+    lasts_for_ever,
+    lets_who_waits_wait,
+    lets_runs_go_on,
+    gives_each_attempt_all_the_time,
 ]
 
 

@@ -347,3 +347,27 @@ async def test_an_attempt_whose_slot_was_taken_back_meanwhile_holds_one_again(tm
         assert heir.sql("SELECT execution_id, stage FROM slot") == [(number, 2)]
         outside.finish("a")
         await settled(heir, [number])
+
+
+@pytest.mark.parametrize("leaves", [True, False], ids=["left memory", "in memory"])
+async def test_who_waits_too_long_leaves_the_line(
+    engine: Engine, works: Works, monkeypatch: pytest.MonkeyPatch, leaves: bool
+) -> None:
+    hold, late = Task("hold", "work", when="{{input}}"), Task("late", "work", when="{{!input}}", total_timeout=0.5)
+    version = await engine.define(hold, late, max_concurrency=1)
+    works.gate.clear()
+    first, second = [(await engine.start(version, value))[0] for value in (True, False)]
+    await reached(lambda: works.order == [first] and kept(engine) == 2)
+    if leaves:
+        monkeypatch.setattr(caretaker, "POLL", 0.01)
+        engine.pools._next = 0.0
+        engine.pools.tell()
+        await reached(lambda: list(engine.worker.runs) == [first])
+    assert (await engine.ended(second)).status is E.FAILED
+    last = (await engine.events(second))[-1]
+    assert isinstance(last, ev.ExecutionFailed)
+    assert (last.error.type, last.error.task) == ("timeout", "late")
+    assert kept(engine) == 1
+    works.gate.set()
+    await settled(engine, [first])
+    assert works.order == [first]
