@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote
 
 import msgspec
 
@@ -23,6 +23,9 @@ CUT, HALF = 8, 12
 """Characters of the beginning of a value, at the least, that are masked where it was cut off."""
 LINE = 16
 """Characters of a line of a value that is masked by itself."""
+_LEFT = ("", "/", "*", "!'()*", "?/:@!$'()*,", "@:!$'()*,+&;=/", ";/?:@&=+$,#!'()*")
+"""What writers of URLs leave as it is: strict ones, `quote`, forms, encodeURIComponent, our client's query and path,
+encodeURI."""
 _ESCAPE = re.compile(r"(%[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4})")
 _MARK = b"\\u0000secret:"
 _encode = msgspec.json.Encoder().encode
@@ -168,8 +171,9 @@ def _forms(value: str) -> Iterable[str]:
     for shift in range(3):  # inside a longer text, such as user:password, it comes out in one of three ways
         whole = base64.b64encode(b"\0" * shift + raw).decode()
         in_base64.add(whole[4 * bool(shift) : (shift + len(raw)) // 3 * 4])
-    in_url = {quote(text, safe="", errors="replace") for text in (value, *in_base64)}
-    in_url |= {quote(value, errors="replace"), quote_plus(value, errors="replace")}
+    in_url = {quote(text, safe=left, errors="replace") for text in (value, *in_base64) for left in _LEFT}
+    in_url |= {text.replace("%20", "+") for text in in_url}
+    in_url |= {text.replace("~", "%7E") for text in in_url}
     in_json = {json.dumps(value)[1:-1], msgspec.json.encode(value)[1:-1].decode()}
     in_json |= {text.replace("/", "\\/") for text in in_json}
     return plain | in_base64 | in_url | in_json

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from yarl import URL
 
 from engine.expressions.templates import sealed
 from engine.secrets import MASK, Masker, filled, names_in, shown
@@ -77,6 +78,22 @@ def test_no_values_no_masks() -> None:
 )
 def test_the_spellings_of_a_form_are_masked(form: str) -> None:
     assert Masker([VALUE]).text(f"<{form}>") == f"<{MASK}>"
+
+
+PUNCTUATION = "p4ss !\"#$%&'()*+,-./:;<=>?@[]^_`{|}~ä"
+
+
+@pytest.mark.parametrize("value", [PUNCTUATION, base64.b64encode(PUNCTUATION.encode()).decode()])
+def test_what_writers_of_urls_make_of_a_value_is_masked(value: str) -> None:
+    """They differ in what they leave as it is; a server that answers with the address it was asked for shows it."""
+    ours = URL("http://site").with_query(q=value).raw_query_string
+    path = URL("http://site").with_path(f"/a{value.replace('%', '')}b").raw_path
+    component = quote(value, safe="!'()*")
+    form = quote(value, safe="*").replace("%20", "+").replace("~", "%7E")
+    masker = Masker([PUNCTUATION])
+    for written in (ours.removeprefix("q="), component, form, quote(value, safe=";/?:@&=+$,#!'()*")):
+        assert masker.text(f"/x?q={written}&z") == f"/x?q={MASK}&z"
+    assert Masker([value.replace("%", "")]).text(path) == f"/a{MASK}b"
 
 
 def test_a_line_of_a_value_is_masked() -> None:
