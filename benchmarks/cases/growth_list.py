@@ -12,11 +12,10 @@ from engine.ports import Cursor
 from engine.service import WorkflowService
 from engine.states import ExecutionStatus
 
-PAGES = 100
-
 
 async def cases(bench: Bench) -> AsyncIterator[Case]:
     small, large = bench.scale(10_000, 10_000, 200), bench.scale(1_000_000, 200_000, 1_000)
+    pages = bench.scale(100, 100, 5)
     for few, many in zip(bench.servers.databases(), bench.servers.databases(), strict=True):
         rows.executions(few, small)
         rows.executions(many, large)
@@ -27,8 +26,8 @@ async def cases(bench: Bench) -> AsyncIterator[Case]:
                 yield Case(
                     f"page of 100 of {large:,}, {name}, {many.kind}",
                     "ms",
-                    _pages(services[1], asks[1]),
-                    {f"out of {small:,}": _pages(services[0], asks[0])},
+                    _pages(services[1], asks[1], pages),
+                    {f"out of {small:,}": _pages(services[0], asks[0], pages)},
                     Goal("at most", 1.5, "ratio"),
                 )
 
@@ -43,10 +42,10 @@ def _questions(middles: list[float]) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _pages(running: WorkflowService, asked: dict[str, Any]) -> Sampler:
+def _pages(running: WorkflowService, asked: dict[str, Any], pages: int) -> Sampler:
     async def sample() -> float:
         times = []
-        for _ in range(PAGES):
+        for _ in range(pages):
             began = time.perf_counter()
             assert await running.list_executions(**asked)
             times.append(time.perf_counter() - began)
