@@ -31,6 +31,7 @@ from engine.model import (
     Usage,
 )
 from engine.received import WHAT_TYPES_ARE, NewReceived, is_event_type
+from engine.verdicts import KIND, ApprovalRequest
 from engine.waits import NewWait, signal_name
 
 _encode = msgspec.json.Encoder().encode
@@ -263,9 +264,19 @@ def _ask(ask: Any) -> Ask:
     size = len(msgspec.json.encode(details))
     if size > limits.PAYLOAD:
         raise _bad(f"AwaitSignal.ask has details of {size} bytes; at most {limits.PAYLOAD} are allowed", "bad_outcome")
+    if ask.kind == KIND:
+        _check_request(details)
     topic = None if ask.topic is None else _name(ask.topic)
     back = None if ask.lookback is None else _number(ask.lookback, "Ask.lookback", limits.DURATION)
     return Ask(_name(ask.kind), _text(ask.reason), topic, details, back)
+
+
+def _check_request(details: dict[str, Any]) -> None:
+    """Who lists approvals reads it: one that cannot be read would keep all others from being shown."""
+    try:
+        msgspec.convert(details, ApprovalRequest)
+    except msgspec.ValidationError as error:
+        raise _bad(f"the details of an approval are those of an ApprovalRequest: {error}", "bad_outcome") from None
 
 
 def _answer(answer: Any) -> Answer | None:

@@ -180,6 +180,7 @@ BAD: list[Any] = [
     AwaitSignal(ask=Ask("")),
     AwaitSignal(ask=Ask("approval", topic="")),
     AwaitSignal(ask=Ask("approval", details=[])),  # type: ignore[arg-type]
+    AwaitSignal(ask=Ask("approval", details={"approvers": "anna"})),
     AwaitSignal(ask=Ask("approval", details={"x": "y" * limits.PAYLOAD})),
     AwaitSignal("go", otherwise=Completed()),  # type: ignore[arg-type]
     AwaitSignal("go", otherwise=Answer(label="@error")),
