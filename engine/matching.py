@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 PAGE = 100
 """Waits, or events, that are read at once."""
+BYTES = 4 * 1024 * 1024
+"""Of the payload, once for each wait, in one transaction; a larger payload goes alone."""
 RECEIVED = "received"
 """The decision on a wait that an event has ended, and the label of its task."""
 Tell = Callable[[tuple[int, ...]], None]
@@ -97,11 +99,13 @@ class Matching:
         if not waits:
             return
         answer = Answer(scope.input, RECEIVED)
-        decisions = [Decision(wait.execution_id, wait.task, RECEIVED, answer, by=_name(event)) for wait in waits]
-        firsts = await self._waits.decide_waits(decisions)
-        woken = tuple(wait.execution_id for wait, first in zip(waits, firsts, strict=True) if first)
-        if woken:
-            self._tell(woken)
+        many = max(1, BYTES // len(event.payload))
+        for some in (waits[start : start + many] for start in range(0, len(waits), many)):
+            decisions = [Decision(wait.execution_id, wait.task, RECEIVED, answer, by=_name(event)) for wait in some]
+            firsts = await self._waits.decide_waits(decisions)
+            woken = tuple(wait.execution_id for wait, first in zip(some, firsts, strict=True) if first)
+            if woken:
+                self._tell(woken)
 
 
 def _name(event: ReceivedEvent) -> str:

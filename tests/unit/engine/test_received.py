@@ -1,5 +1,6 @@
 """What tasks publish, which triggers hold, and rules about what is to come: without a store."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -10,13 +11,15 @@ from engine import limits
 from engine.documents import digest
 from engine.errors import TaskError
 from engine.expressions.scope import Named
+from engine.matching import Matching
 from engine.model import Ask, AwaitSignal, Completed, Failed, Publication, Result
 from engine.opening import opened
 from engine.outcomes import portable, record_of, wait_of
-from engine.received import NewReceived, Trigger, TriggerSpec, is_event_type
+from engine.received import EventWait, NewReceived, ReceivedEvent, Trigger, TriggerSpec, is_event_type
 from engine.rendering import RULE, VALUES, compile_config, compile_rule
 from engine.trials import TrialScope
 from engine.triggers import EventScope, holds, trigger_faults
+from engine.waits import Decision
 
 # --- publications ---
 
@@ -203,3 +206,31 @@ def test_a_secret_is_masked_in_what_is_published() -> None:
     outcome = opened(call, NodeContext(None, None, vault=Vault()), attempt, blocking=True)
     assert isinstance(outcome, Completed)
     assert outcome.publish == (Publication("a", ["•••"], "•••"),)
+
+
+class Waits:
+    """Of a store: notes how many waits each transaction has decided."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.open = [EventWait(number, number, "a", "big", b"{}") for number in range(1, 11)]
+
+    async def waits_for(self, namespace: str, event: str, after: int, limit: int) -> list[EventWait]:
+        return [wait for wait in self.open if wait.id > after][:limit]
+
+    async def woken_by(self, by: str) -> list[EventWait]:
+        return self.open
+
+    async def decide_waits(self, decisions: Sequence[Decision]) -> list[bool]:
+        self.sizes.append(len(decisions))
+        return [True] * len(decisions)
+
+
+@pytest.mark.parametrize(("size", "sizes"), [(10, [10]), (1_048_570, [4, 4, 2])])
+async def test_a_large_payload_is_not_copied_for_all_at_once(size: int, sizes: list[int]) -> None:
+    waits, told = Waits(), list[tuple[int, ...]]()
+    store: Any = waits
+    event = ReceivedEvent(1, "big", msgspec.json.encode("x" * size), None, b"", 0, 0.0, None, None)
+    woken = await Matching(store, store, told.append).wake(event, EventScope("x" * size, 0.0))
+    assert (waits.sizes, woken) == (sizes, waits.open)
+    assert [number for some in told for number in some] == list(range(1, 11))
