@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import redis
+
 from bootstrap.vault import new_key
 from deploy.processes import ROOT, Process
 from deploy.servers import run_sql
@@ -205,3 +207,20 @@ def open_stage(folder: Path) -> Iterator[Stage]:
         served.workflow({"key": "out", "type": "set", "parameters": {"n": "{{input.n}}"}}, key="rows-child")
         served.workflow({"key": "out", "parameters": {"duration": 600}}, key="rows-slow")
         yield Stage(served, World(site), here, folder, redis_url)
+
+
+@contextmanager
+def overheard(url: str) -> Iterator[list[str]]:
+    """Everything that is said to this Redis."""
+    said: list[str] = []
+    with redis.Redis.from_url(url) as client, client.monitor() as monitor:
+
+        def listen() -> None:
+            while "that is all" not in (command := str(monitor.next_command()["command"])):
+                said.append(command)
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        yield said
+        client.echo("that is all")
+        thread.join()

@@ -5,20 +5,17 @@ One server with its worker runs it all: each test is one execution whose tasks a
 
 import base64
 import json
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
 import pytest
-import redis
 
 from engine import limits, registry
 from engine.secrets import MASK
 from proto.workflow.v1 import workflow_pb2 as pb
 from tests.integration.node_rows import ROWS, Config, Row
-from tests.integration.stage import EXECUTORS, Stage, open_stage
+from tests.integration.stage import EXECUTORS, Stage, open_stage, overheard
 
 TWICE = {"max_attempts": 2, "initial_interval": 0.01}
 CALLS = 4
@@ -236,23 +233,6 @@ def leaks(stage: Stage, place: str) -> dict[str, Config]:
         "denied_notice": ("send_notification", {"message": "m", "channels": "deny_hook", "headers": {"X-Key": KEY}}),
     }
     return {key: task(kind, config, on_error="continue") for key, (kind, config) in configs.items()}
-
-
-@contextmanager
-def overheard(url: str) -> Iterator[list[str]]:
-    """Everything that is said to this Redis."""
-    said: list[str] = []
-    with redis.Redis.from_url(url) as client, client.monitor() as monitor:
-
-        def listen() -> None:
-            while "that is all" not in (command := str(monitor.next_command()["command"])):
-                said.append(command)
-
-        thread = threading.Thread(target=listen)
-        thread.start()
-        yield said
-        client.echo("that is all")
-        thread.join()
 
 
 @pytest.mark.parametrize("place", EXECUTORS)
