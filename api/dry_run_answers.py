@@ -40,7 +40,8 @@ class DryRunAnswer(msgspec.Struct, frozen=True):
     """What would be done, step by step, and how it would end; nothing was.
 
     `status` is `unknown` when that depends on a way that is left open. `path` are the tasks that began, in order,
-    `unknown` those whose output is left open, `elapsed` seconds of virtual time.
+    `unknown` those whose output is left open, `elapsed` seconds of virtual time. `secrets` are those that it refers to,
+    never their values; a warning names each that does not exist.
     """
 
     status: str
@@ -51,6 +52,7 @@ class DryRunAnswer(msgspec.Struct, frozen=True):
     unknown: tuple[str, ...]
     steps: list[StepAnswer]
     warnings: list[FaultAnswer]
+    secrets: tuple[str, ...]
 
 
 def dry_run(done: DryRun) -> bytes:
@@ -64,6 +66,7 @@ def dry_run(done: DryRun) -> bytes:
             done.unknown,
             [_step(step) for step in done.steps],
             [_fault(fault) for fault in done.warnings],
+            done.secrets,
         )
     )
 

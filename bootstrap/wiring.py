@@ -83,7 +83,7 @@ async def open_service(settings: Settings, *, engine: bool) -> AsyncIterator[Wor
             secrets=keeper,
             hold=settings.lease_seconds,
             actions=ActionBook(store, nodes, drafts.forget),
-            dry_runs=DryRuns(drafts, nodes),
+            dry_runs=DryRuns(drafts, nodes, keeper),
         )
         store.listen(partial(_wake, worker, inbox, pools, progress))
         duties: dict[str, Duty] = {"lag": lag.round}

@@ -138,6 +138,8 @@ def _show(done: DryRun, warnings: tuple[Fault, ...]) -> None:
         say(f"output: {cell(done.output)}")
     if done.unknown:
         say(f"left open: {', '.join(done.unknown)}; give them mocks to see more")
+    if done.secrets:
+        say(f"needs the secrets: {', '.join(done.secrets)}; only a server knows whether it has them")
     for warning in (*warnings, *done.warnings):
         say(f"warning: {warning.message}")
 

@@ -6,7 +6,7 @@ effects (`rehearse`), or left open; time is virtual. What depends on something l
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -21,6 +21,7 @@ from engine.drafts import Drafts, Ref
 from engine.errors import Fault, Invalid, TaskError, TooLarge
 from engine.expressions.templates import Template, compile_condition, compile_template
 from engine.graph import ERROR_LABEL, CompiledGraph, Vertex
+from engine.keeper import Keeper
 from engine.mocks import Mocks, read_mocks
 from engine.model import (
     DEFAULT_NAMESPACE,
@@ -82,7 +83,8 @@ class Step(msgspec.Struct):
 class DryRun(msgspec.Struct, frozen=True):
     """What came of it. `status` is that of an execution, or `unknown` when it depends on a way that is left open.
 
-    `path` are the tasks that began, in order; `unknown` those whose output is left open (null in `output`).
+    `path` are the tasks that began, in order; `unknown` those whose output is left open (null in `output`). `secrets`
+    are the names it refers to, on any way: whether they exist is not looked up here, and none is ever opened.
     """
 
     status: str
@@ -93,6 +95,7 @@ class DryRun(msgspec.Struct, frozen=True):
     unknown: tuple[str, ...]
     steps: tuple[Step, ...]
     warnings: tuple[Fault, ...]
+    secrets: tuple[str, ...] = ()
 
 
 def rehearse(compiled: Compiled, nodes: Catalog, value: Any, mocks: Mocks, now: float) -> DryRun:
@@ -270,6 +273,7 @@ class _Walk:
             tuple(self.unknown),
             tuple(self._steps),
             tuple(self._warnings),
+            tuple(sorted(set(_secrets(self._graph.by_key.values())))),
         )
 
     def _open_ways(self) -> None:
@@ -358,6 +362,14 @@ class _OpenCondition(Template):
         return True
 
 
+def _secrets(vertices: Iterable[Vertex]) -> Iterator[str]:
+    """Of tasks, of what they run many times, and of what undoes them."""
+    for vertex in vertices:
+        yield from vertex.config.secrets
+        if vertex.inner is not None:
+            yield from _secrets([vertex.inner.vertex])
+
+
 def _nobody(run: Run) -> None:
     """It is looked at anyway."""
 
@@ -365,8 +377,9 @@ def _nobody(run: Run) -> None:
 class DryRuns:
     """The use case: one walk at a time, in a thread."""
 
-    def __init__(self, drafts: Drafts, nodes: Catalog) -> None:
+    def __init__(self, drafts: Drafts, nodes: Catalog, keeper: Keeper) -> None:
         self._drafts = drafts
+        self._keeper = keeper
         self._nodes = nodes
         self._turn = asyncio.Semaphore(1)
 
@@ -379,7 +392,13 @@ class DryRuns:
             raise Invalid(faults[0].message, faults=faults, code=faults[0].code)
         async with self._turn:
             done = await asyncio.to_thread(rehearse, compiled, self._nodes, value, known, now)
-        return structs.replace(done, warnings=(*warnings, *done.warnings))
+        missing = [_missing(name) for name in await self._keeper.missing(done.secrets)]
+        return structs.replace(done, warnings=(*warnings, *missing, *done.warnings))
+
+
+def _missing(name: str) -> Fault:
+    message = f"there is no secret {name!r}: a task that needs it would fail; make it with PUT /secrets/{name}"
+    return Fault(message, pointer("secrets", name), "unknown_secret")
 
 
 def keys_of(compiled: Compiled) -> tuple[str, ...]:

@@ -51,6 +51,12 @@ class Keeper:
             )
         return len(secrets)
 
+    async def missing(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Those that do not exist, by name."""
+        wanted = sorted(names)
+        found = await self._store.get_secrets(DEFAULT_NAMESPACE, wanted) if wanted else {}
+        return tuple(name for name in wanted if name not in found)
+
     async def envelopes(self, names: Iterable[str]) -> dict[str, Envelope]:
         """Raises `TaskError`, not retryable, if one does not exist."""
         wanted = sorted(names)
