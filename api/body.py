@@ -2,10 +2,11 @@
 
 import asyncio
 import difflib
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from typing import Any
 
 from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -14,6 +15,7 @@ from starlette.responses import Response
 from engine import limits
 from engine.documents import decode_json, pointer
 from engine.errors import Invalid, TooLarge
+from engine.graph import suggestion
 from engine.sources import Source
 
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
@@ -28,12 +30,31 @@ class StrictRoute(APIRoute):
         handle = super().get_route_handler()
         known = frozenset(_query_names(self.dependant))
         takes_body = self.body_field is not None
+        fields = _field_names(self.body_field.field_info.annotation) if self.body_field is not None else ()
 
         async def strict(request: Request) -> Response:
             _refuse_unknown(request, known)
-            return await handle(await _decoded(request) if takes_body else request)
+            try:
+                return await handle(await _decoded(request) if takes_body else request)
+            except RequestValidationError as error:
+                raise RequestValidationError(hinted(error.errors(), fields), body=error.body) from None
 
         return strict
+
+
+def hinted(faults: Iterable[Mapping[str, Any]], known: Collection[str]) -> list[dict[str, Any]]:
+    """The faults of a body that has `known` fields: of a field that is none of them, which one was meant."""
+    return [
+        {**fault, "msg": f"there is no field {fault['loc'][1]!r:.100}{suggestion(fault['loc'][1], known)}"}
+        if known and fault["type"] == "extra_forbidden" and len(fault["loc"]) == 2
+        else dict(fault)
+        for fault in faults
+    ]
+
+
+def _field_names(model: Any) -> Collection[str]:
+    """Those of a body's model."""
+    return getattr(model, "model_fields", {}).keys()
 
 
 class _Decoded(Request):

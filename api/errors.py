@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.schemas import PATTERNS
 from engine.documents import pointer
 from engine.errors import (
     ConfigurationError,
@@ -180,10 +181,25 @@ def _summary(faults: Sequence[Fault]) -> str:
 
 def _fault(fault: Mapping[str, Any], body: Any) -> Fault:
     source, *location = fault["loc"]
-    message = str(fault["msg"]).removeprefix("Value error, ").replace("Input should", "must", 1)
+    message = _message(fault)
     if source == "body":
         return Fault(message, pointer(*_inside(body, location, fault["type"])), fault["type"])
     return Fault(f"{source} parameter: {message}", pointer(*location[:1]), fault["type"])
+
+
+def _message(fault: Mapping[str, Any]) -> str:
+    said = str(fault["msg"]).removeprefix("Value error, ")
+    match fault["type"]:
+        case "missing":
+            return "this is required" if len(fault["loc"]) > 1 else "send a body, as application/json"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return "must be an object"
+        case "extra_forbidden" if said == "Extra inputs are not permitted":
+            return "there is no such field"
+        case "string_pattern_mismatch" if fault["ctx"]["pattern"] in PATTERNS:
+            return PATTERNS[fault["ctx"]["pattern"]]
+        case _:
+            return said.replace("Input should", "must", 1).replace("String should", "must", 1)
 
 
 def _inside(body: Any, location: Sequence[str | int], kind: str) -> list[str | int]:

@@ -19,13 +19,20 @@ def given() -> Any:
     return Field(default=None, json_schema_extra=_no_default)
 
 
+_KEY = r"^[A-Za-z0-9_.-]*[A-Za-z_.-][A-Za-z0-9_.-]*$"
+_TASK_KEY = r"^[A-Za-z0-9_-]+$"
+PATTERNS = {
+    _KEY: "a key has letters, digits, '_', '-' and '.', not digits alone",
+    _TASK_KEY: "the key of a task has letters, digits, '_' and '-'",
+}
+"""What is said of a text that does not fit."""
 Name = Annotated[str, Field(min_length=1, max_length=limits.NAME, pattern=r"\S", description="What people call it.")]
 Description = Annotated[str, Field(max_length=limits.DESCRIPTION, description="What it is for.")]
 WorkflowKey = Annotated[
     str,
     Field(
         max_length=limits.NAME,
-        pattern=r"^[A-Za-z0-9_.-]*[A-Za-z_.-][A-Za-z0-9_.-]*$",
+        pattern=_KEY,
         description="A unique word to call it by in place of the id; not digits alone.",
         examples=["nightly-report"],
     ),
@@ -34,7 +41,7 @@ TaskKey = Annotated[
     str,
     Field(
         max_length=limits.NAME,
-        pattern=r"^[A-Za-z0-9_-]+$",
+        pattern=_TASK_KEY,
         description="What templates and `depends_on` call it; unique in the workflow, made if left out.",
         examples=["fetch"],
     ),

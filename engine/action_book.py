@@ -8,12 +8,11 @@ from msgspec import structs
 from engine import limits
 from engine.actions import ACTION, NAME, Action, Actions, ActionStore, NewAction
 from engine.bodies import BODY, SPELLINGS
-from engine.checks import NodeTypes, secret_faults
+from engine.checks import NodeTypes, secret_faults, unknown_type
 from engine.dialect_ports import Definition
 from engine.documents import check_payload
 from engine.errors import ActionNotFound, Fault, Invalid
 from engine.expressions.templates import compile_template
-from engine.graph import suggestion
 from engine.model import DEFAULT_NAMESPACE, Graph, Task
 from engine.rendering import compile_config
 
@@ -175,8 +174,7 @@ def action_faults(fields: Mapping[str, Any], nodes: PartTypes, where: str = "") 
         faults.append(Fault(message, f"{where}/name", "invalid_key"))
     kind = fields["handler_type"]
     if nodes.resolve(kind) is None:
-        hint = suggestion(kind, nodes.types())
-        faults.append(Fault(f"unknown node type {kind!r:.100}{hint}", f"{where}/handler_type", "unknown_node_type"))
+        faults.append(Fault(unknown_type(kind, nodes), f"{where}/handler_type", "unknown_node_type"))
     elif nodes.resolve(kind) == ACTION:
         message = "an action names a node type, not another action"
         faults.append(Fault(message, f"{where}/handler_type", "unknown_node_type"))

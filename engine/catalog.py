@@ -84,6 +84,10 @@ class Catalog:
         """Without aliases and pinned names."""
         return [name for name in self._entries if "@" not in name]
 
+    def names(self) -> Iterable[str]:
+        """Of types, aliases among them, without pinned names."""
+        return [*self._names]
+
     def executors(self) -> Iterable[str]:
         return self._executors
 
@@ -101,7 +105,8 @@ class Catalog:
         """Raises `NodeTypeNotFound`."""
         entry = self._find(type)
         if entry is None:
-            raise NodeTypeNotFound(f"there is no node type {type!r:.100}{suggestion(type, self.types())}")
+            hint = suggestion(type, self.names()) or "; GET /nodes lists them"
+            raise NodeTypeNotFound(f"there is no node type {type!r:.100}{hint}")
         handler = entry.handler
         texts = (inspect.getdoc(one.__class__ if one is handler else one) for one in (handler, handler.shape))
         return NodeType(

@@ -24,7 +24,7 @@ class NodeTypes(Protocol):
 
     def config_faults(self, type: str, config: Mapping[str, Any], pointer: str) -> list[Fault]: ...  # noqa: A002
 
-    def types(self) -> Iterable[str]: ...
+    def names(self) -> Iterable[str]: ...
 
     def resolve(self, type: str) -> str | None: ...  # noqa: A002
 
@@ -94,8 +94,7 @@ def _check_task(placed: Placed, definition: Definition, nodes: NodeTypes) -> lis
     task, where, field, kind = placed[:4]
     faults: list[Fault] = [*placed.misplaced()]
     if nodes.resolve(task.type) is None:
-        message = f"unknown node type {task.type!r:.100}{suggestion(task.type, nodes.types())}"
-        faults.append(Fault(message, kind, "unknown_node_type"))
+        faults.append(Fault(unknown_type(task.type, nodes), kind, "unknown_node_type"))
     else:
         faults.extend(nodes.config_faults(task.type, task.config, field))
     if task.executor is not None and task.executor not in nodes.executors():
@@ -109,6 +108,12 @@ def _check_task(placed: Placed, definition: Definition, nodes: NodeTypes) -> lis
         message = f"`on_error` is fail, continue, or the key of a task; there is no task {task.on_error!r:.100}{hint}"
         faults.append(Fault(message, f"{where}/on_error", "unknown_task"))
     return faults
+
+
+def unknown_type(name: str, nodes: NodeTypes) -> str:
+    """What is said of a node type that does not exist; another spelling of one may be what was meant."""
+    hint = suggestion(name, nodes.names()) or "; GET /nodes lists them"
+    return f"unknown node type {name!r:.100}{hint}"
 
 
 def _check_liveness(task: Task, where: str) -> list[Fault]:

@@ -22,6 +22,7 @@ Place = tuple[str, ...]
 """Steps into a config; `*` is every item."""
 
 _PLACE = re.compile(r" - at `\$(.*)`$")
+_WORD = re.compile(r"Invalid (?:enum )?value '(.*)'")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]|\[\.\.\.\]")
 
 
@@ -165,8 +166,35 @@ def _faults(value: Any, kind: Any, where: str) -> list[Fault]:
         msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         message, place = reason_of(error)
+        message = _worded(message, kind)
         return [Fault(f"{where.rpartition('/')[2]}: {message}", where + place, "invalid_config")]
     return []
+
+
+def _worded(message: str, kind: Any) -> str:
+    """Of a word that is none of those there are: which one was meant, or all of them."""
+    wrong = _WORD.fullmatch(message)
+    if wrong is None:
+        return message
+    words = _words(kind if isinstance(kind, inspect.Type) else inspect.type_info(kind))
+    return f"there is no {wrong[1]!r:.100}{suggestion(wrong[1], words)}"
+
+
+def _words(kind: inspect.Type) -> list[str]:
+    """What may stand in a field of this type, as far as these are words."""
+    match kind:
+        case inspect.Metadata(type=inner):
+            return _words(inner)
+        case inspect.LiteralType(values=values):
+            return [str(value) for value in values]
+        case inspect.BoolType():
+            return ["false", "true"]
+        case inspect.StructType(tag=str(tag)):
+            return [tag]
+        case inspect.UnionType(types=types):
+            return [word for one in types for word in _words(one)]
+        case _:
+            return []
 
 
 def reason_of(error: msgspec.ValidationError) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from api import answers, dry_run_answers
 from api.answers import Json, ReportAnswer, VersionAnswer, WorkflowAnswer
-from api.body import StrictRoute, read_source
+from api.body import StrictRoute, hinted, read_source
 from api.contract import answer, document_body, link, refusals, written
 from api.dry_run_answers import DryRunAnswer
 from api.parameters import MAX_ID, Limit, Ref, Service, parse_ref
@@ -24,6 +24,8 @@ from engine.sources import Source
 
 router = APIRouter(prefix="/workflows", tags=["definitions"], route_class=StrictRoute, default_response_class=Response)
 Model = TypeVar("Model", bound=BaseModel)
+KINDS = ("nodes", "steps", "tasks")
+"""The fields that tell of what dialect a document is."""
 
 _created = {
     name: link(name, ref="$response.body#/id")
@@ -174,7 +176,7 @@ async def rollback_workflow(ref: Ref, body: RollbackBody, service: Service) -> R
 def _given(source: Source | None, *, lenient: bool = False) -> Source:
     """Refuses a body that is missing or cannot be read; `lenient`: only if there is nothing to go by."""
     if source is None:
-        raise RequestValidationError([{"type": "missing", "loc": ("body",), "msg": "Field required"}])
+        raise RequestValidationError([{"type": "missing", "loc": ("body",), "msg": "this is required"}])
     if source.faults and (not source.readable or not lenient):
         kind = InvalidDocument if source.faults[0].code != Invalid.code else Invalid
         raise kind(source.faults[0].message, faults=source.faults)
@@ -185,5 +187,6 @@ def _fields(model: type[Model], source: Source) -> Model:
     try:
         return model.model_validate(source.value)
     except ValidationError as error:
-        faults: list[Any] = [{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors()]
-        raise RequestValidationError(faults, body=source.value) from None
+        faults = [{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors()]
+        known = {*model.model_fields, *(() if model is DryRunBody else KINDS)}
+        raise RequestValidationError(hinted(faults, known), body=source.value) from None

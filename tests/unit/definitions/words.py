@@ -33,7 +33,7 @@ class Nodes:
     def config_faults(self, type: str, config: Mapping[str, Any], pointer: str) -> list[Fault]:  # noqa: A002
         return [Fault("no bad", f"{pointer}/bad", "invalid_config")] if "bad" in config else []
 
-    def types(self) -> Iterable[str]:
+    def names(self) -> Iterable[str]:
         return TYPES
 
     def resolve(self, type: str) -> str | None:  # noqa: A002

@@ -383,7 +383,7 @@ class Nodes:
     def config_faults(self, kind: str, config: Any, pointer: str) -> list[Fault]:
         return [Fault("bad", f"{pointer}/bad")] if "bad" in config else []
 
-    def types(self) -> list[str]:
+    def names(self) -> list[str]:
         return ["noop", "http_request", "branch"]
 
     def resolve(self, kind: str) -> str | None:

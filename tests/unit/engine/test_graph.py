@@ -24,11 +24,11 @@ class Nodes:
     def config_faults(self, type: str, config: Mapping[str, Any], pointer: str) -> list[Fault]:  # noqa: A002
         return [Fault("no bad", f"{pointer}/bad", "invalid_config")] if "bad" in config else []
 
-    def types(self) -> Iterable[str]:
+    def names(self) -> Iterable[str]:
         return ("noop", "http_request")
 
     def resolve(self, type: str) -> str | None:  # noqa: A002
-        return type if type in self.types() else None
+        return type if type in self.names() else None
 
     def canonical(self, type: str, config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:  # noqa: A002
         return type, dict(config)
