@@ -233,8 +233,9 @@ class _Parser:
 
     def unexpected(self, where: str) -> Invalid:
         token = self.token
-        found = "the end" if token.kind == "end" else repr(self.source[token.start : token.end][:100])
-        return Wrong(f"unexpected {found} {where}", token.start)
+        if token.kind == "end":
+            return Wrong(f"the expression ends {where}", token.start)
+        return Wrong(f"unexpected {self.source[token.start : token.end][:100]!r} {where}", token.start)
 
 
 def _number(token: Token, sign: str = "") -> int | float:

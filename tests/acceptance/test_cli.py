@@ -51,7 +51,8 @@ def test_the_documented_story(served: Served) -> None:
     assert created.endswith("created: My Workflow\n")
     workflow = created.split()[1]
     typed("add-task", workflow, "My Task", "--order", "1", "--parameters", "{}")
-    assert "My Workflow" in typed("list", "--skip", "0", "--limit", "1000")
+    listed = typed("list", "--skip", "0", "--limit", "1000")
+    assert any("My Workflow" in line and "1 task " in line for line in listed.splitlines())
     assert "My Task" in typed("get", workflow)
     started = typed("execute", workflow)
     execution = started.split()[1]

@@ -25,6 +25,15 @@ def test_validate_names_all_six_faults_with_their_lines(tmp_path: Path) -> None:
     assert [fault["line"] for fault in report[0]["errors"]] == [6, 8, 10, 11, 12, 13]
 
 
+def test_a_list_says_how_a_document_is_written(served: Served, tmp_path: Path) -> None:
+    """It has no rows: to count them would say that it is empty."""
+    file = tmp_path / "listed.yaml"
+    file.write_text(GOOD.replace("My workflow", "listed-document"))
+    assert served.cli("apply", str(file)).code == 0
+    (line,) = [line for line in served.cli("list", "--limit", "1000").out.splitlines() if "listed-document" in line]
+    assert "yaml_tasks" in line
+
+
 def test_validate_knows_every_dialect(tmp_path: Path) -> None:
     texts = {
         "a.yaml": GOOD,
