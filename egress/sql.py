@@ -74,7 +74,10 @@ class Databases:
 def _open(url: str, read_only: bool) -> sa.Engine:
     parsed = sa.make_url(url.replace("postgres://", "postgresql://", 1))
     if parsed.get_backend_name() == "sqlite":
-        engine = sa.create_engine(parsed, connect_args={"timeout": 5.0, "check_same_thread": False})
+        # a statement that outlives its attempt, and us, closes its connection all the same
+        engine = sa.create_engine(
+            parsed, poolclass=sa.NullPool, connect_args={"timeout": 5.0, "check_same_thread": False}
+        )
         sa.event.listen(engine, "checkout", _fence(read_only))
         return engine
     if parsed.get_backend_name() != "postgresql":

@@ -172,7 +172,7 @@ async def test_what_undoes_a_task_takes_a_slot_of_its_workflow_too(engine: Engin
     numbers = [(await engine.start(version, {}))[0] for _ in range(20)]
     for number in numbers:
         assert (await engine.ended(number)).status is E.FAILED
-    assert works.most["all"] == 2
+    assert 1 <= works.most["all"] <= 2
     assert Counter(works.order) == dict.fromkeys(numbers, 2)
     assert await engine.is_idle()
     assert kept(engine) == 0
