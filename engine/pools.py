@@ -8,7 +8,7 @@ are given back by the very commit that ends its attempt, so whatever dies, no sl
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 class Tickets:
     """What the tasks of one execution hold of the pools, and wait for."""
 
-    __slots__ = ("_asks", "_freed", "_left", "_loaded", "_places", "_polls", "held", "line", "workflow_id")
+    __slots__ = ("_asks", "_freed", "_gone", "_left", "_loaded", "_places", "_polls", "held", "line", "workflow_id")
 
     def __init__(self, workflow_id: int, *, loaded: bool) -> None:
         self.workflow_id = workflow_id
@@ -48,6 +48,8 @@ class Tickets:
         self._places: dict[str, PoolSlot] = {}
         self._asks: list[PoolSlot] = []
         self._freed: list[str] = []
+        self._gone: dict[str, SlotPool] = {}
+        """Places given up before the store had said anything of them: it may put them in line yet."""
         self._left: list[SlotPool] = []
         self._loaded = loaded
         self._polls = 0
@@ -80,8 +82,10 @@ class Tickets:
                 | ev.ChildStarted(task=task)
                 | ev.TaskCancelled(task=task)
             ) if task in self._places:
-                self._left.append(self._places.pop(task).pool)
-                self._freed.append(task)
+                pool = self._places.pop(task).pool
+                if task not in self.held and task not in self.line:
+                    self._gone[task] = pool
+                self._leave(task, pool)
                 self.held.discard(task)
                 self.line.discard(task)
             case _:
@@ -92,16 +96,24 @@ class Tickets:
         freed, self._freed = self._freed, []
         return tuple(freed)
 
+    @property
+    def owes(self) -> bool:
+        """Whether it has something to give back that no event told of."""
+        return bool(self._freed)
+
     def may_park(self, busy: int) -> bool:
         """Whether all its `busy` tasks have stood in line for long."""
         return self._polls >= PATIENCE and busy == len(self.line)
 
     # --- what the store says ---
 
-    def load(self, slots: Iterable[PoolSlot]) -> None:
-        """What its former owner has left. Grants that came earlier count."""
+    def load(self, slots: Iterable[PoolSlot], active: Container[str]) -> None:
+        """What its former owner has left. Grants that came earlier count; who is not `active` has ended meanwhile."""
         self._loaded = True
         for slot in slots:
+            if slot.task not in active:
+                self._leave(slot.task, slot.pool)
+                continue
             self._places[slot.task] = slot
             if slot.stage is SlotStage.HELD:
                 self.held.add(slot.task)
@@ -119,20 +131,26 @@ class Tickets:
         return True
 
     def waits(self, task: str) -> None:
-        """The store has put it in line."""
-        if task in self._places and task not in self.held:
+        """The store has put it in line, or given it its slots; who has ended before that gives them back."""
+        if task in self._gone:
+            self._leave(task, self._gone.pop(task))
+        elif task in self._places and task not in self.held:
             self.line.add(task)
 
     def polled(self) -> bool:
-        """At every poll: whether it has stood in line for long."""
+        """At every poll: whether it has stood in line for long, or has something to say."""
         self._polls += 1
-        return self._polls >= PATIENCE
+        return self._polls >= PATIENCE or self.owes
 
     def take_news(self) -> tuple[list[PoolSlot], list[SlotPool]]:
         """Once durable: what is asked for, and the pools where something was given back."""
         asks, left = [ask for ask in self._asks if ask.task in self._places], self._left
         self._asks, self._left = [], []
         return asks, left
+
+    def _leave(self, task: str, pool: SlotPool) -> None:
+        self._freed.append(task)
+        self._left.append(pool)
 
     def _ask(self, key: str, state: State, stage: SlotStage) -> None:
         vertex = state.graph.by_key[key]

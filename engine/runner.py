@@ -171,7 +171,8 @@ class Run:
         spare, self._spare = self._spare, 0
         for _ in range(spare):
             self._slots.release()
-        return self._finish() if self._next.records or self._only_waits() else None
+        owes = self.tickets is not None and self.tickets.owes
+        return self._finish() if self._next.records or owes or self._only_waits() else None
 
     def committed(self, step: Step, at: float) -> None:
         """The step is durable; `at` is the database's clock."""

@@ -284,10 +284,10 @@ class Worker:
 
     async def _load_tickets(self, runs: Sequence[Run]) -> None:
         """Read after they are in memory, as the inbox is: a grant that comes later is told to a run that is there."""
-        tickets = {run.state.execution_id: run.tickets for run in runs if run.tickets is not None}
+        tickets = {run.state.execution_id: (run.tickets, run.state.active) for run in runs if run.tickets is not None}
         slots = await self.store.get_slots(list(tickets)) if tickets else []
-        for number, mine in tickets.items():
-            mine.load(slot for slot in slots if slot.execution_id == number)
+        for number, (mine, active) in tickets.items():
+            mine.load((slot for slot in slots if slot.execution_id == number), active)
 
     def _resume(self, runs: Sequence[Run]) -> None:
         """Asks the executors which of the attempts that the journal says run they may still know."""

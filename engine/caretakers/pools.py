@@ -69,4 +69,5 @@ class PoolWatch:
 
     def _in_line(self) -> list[int]:
         runs = self._worker.runs
-        return [number for number, run in runs.items() if run.tickets is not None and run.tickets.line]
+        mine = ((number, run.tickets) for number, run in runs.items())
+        return [number for number, tickets in mine if tickets is not None and (tickets.line or tickets.owes)]

@@ -371,3 +371,45 @@ async def test_who_waits_too_long_leaves_the_line(
     works.gate.set()
     await settled(engine, [first])
     assert works.order == [first]
+
+
+async def test_a_slot_that_comes_after_the_end_of_its_task_is_given_back(
+    engine: Engine, works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store answers late: when it puts the task in line, the time of the task is over."""
+    share, answers, came = engine.store.share_slots, asyncio.Event(), []
+
+    async def share_late(lease: int, asks: list[PoolSlot], pools: list[SlotPool]) -> list[SlotGrant]:
+        await answers.wait()
+        grants = await share(lease, asks, pools)
+        came.append(kept(engine))
+        return grants
+
+    monkeypatch.setattr(engine.store, "share_slots", share_late)
+    monkeypatch.setattr(caretaker, "POLL", 0.05)
+    engine.pools._next = 0.0
+    engine.pools.tell()
+    engine.handlers["rest"] = rest = Works()
+    rest.gate.clear()
+    task = Task("a", "work", concurrency_key="k", total_timeout=0.2, on_error="continue")
+    number, _ = await engine.start(await engine.define(task, Task("b", "rest")))
+    await reached(lambda: "a" not in engine.worker.runs[number].state.active)
+    answers.set()
+    await reached(lambda: 1 in came and kept(engine) == 0)
+    rest.gate.set()
+    await settled(engine, [number])
+    assert works.order == []
+
+
+async def test_a_slot_of_a_task_that_ended_is_given_back_by_who_takes_its_execution(engine: Engine) -> None:
+    """It came while the execution left memory."""
+    engine.handlers["nap"] = lambda call: Sleep(3600.0)
+    version = await engine.define(Task("a", concurrency_key="k"), Task("b", "nap"))
+    number, _ = await engine.start(version)
+    await engine.until(number, lambda row: row.status is E.WAITING and row.owner is None)
+    columns = "execution_id, task, workflow_id, key, key_limit, workflow_limit, stage, asked_at, held_at"
+    engine.sql(f"INSERT INTO slot ({columns}) VALUES (:id, 'a', 1, 'k', 1, NULL, 2, 1, 1)", id=number)
+    await engine.tell(number, "anything")
+    await reached(lambda: kept(engine) == 0)
+    await engine.tell(number, "", kind="cancel")
+    await engine.ended(number)
