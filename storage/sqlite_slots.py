@@ -9,15 +9,15 @@ from storage.sqlite_journal import fence
 from storage.sqlite_reads import id_list
 
 _ASK = """INSERT INTO slot (execution_id, task, workflow_id, key, key_limit, workflow_limit, stage, asked_at)
-SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 WHERE EXISTS (SELECT 1 FROM execution WHERE id = ?1 AND owner = ?9)
+SELECT ?, ?, ?, ?, ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM execution WHERE id = ? AND owner = ?)
 ON CONFLICT DO NOTHING"""
-_KEY_ROOM = f"""SELECT key_limit - (SELECT count(*) FROM slot WHERE workflow_id = ?1 AND key = ?2
-  AND stage > {SlotStage.KEY}) FROM slot WHERE workflow_id = ?1 AND key = ?2 AND stage = {SlotStage.KEY}
+_KEY_ROOM = f"""SELECT key_limit - (SELECT count(*) FROM slot WHERE workflow_id = ? AND key = ?
+  AND stage > {SlotStage.KEY}) FROM slot WHERE workflow_id = ? AND key = ? AND stage = {SlotStage.KEY}
 ORDER BY id LIMIT 1"""
 _TAKE_KEY = f"""UPDATE slot SET stage = {SlotStage.WORKFLOW} WHERE id IN (SELECT id FROM slot
   WHERE workflow_id = ? AND key = ? AND stage = {SlotStage.KEY} ORDER BY id LIMIT ?)"""
-_ROOM = f"""SELECT workflow_limit - (SELECT count(*) FROM slot WHERE workflow_id = ?1 AND stage = {SlotStage.HELD})
-FROM slot WHERE workflow_id = ?1 AND stage = {SlotStage.WORKFLOW} ORDER BY id LIMIT 1"""
+_ROOM = f"""SELECT workflow_limit - (SELECT count(*) FROM slot WHERE workflow_id = ? AND stage = {SlotStage.HELD})
+FROM slot WHERE workflow_id = ? AND stage = {SlotStage.WORKFLOW} ORDER BY id LIMIT 1"""
 _TAKE = f"""UPDATE slot SET stage = {SlotStage.HELD}, held_at = ? WHERE id IN (SELECT id FROM slot
   WHERE workflow_id = ? AND stage = {SlotStage.WORKFLOW} ORDER BY id LIMIT ?) RETURNING execution_id, task"""
 _HELD = f"SELECT 1 FROM slot WHERE execution_id = ? AND task = ? AND stage = {SlotStage.HELD}"
@@ -40,7 +40,7 @@ def share(
     for ask in asks:
         stage = max(ask.stage, SlotStage.KEY if ask.key is not None else SlotStage.WORKFLOW)
         place = (ask.execution_id, ask.task, ask.workflow_id, ask.key, ask.key_limit, ask.workflow_limit, stage)
-        db.execute(_ASK, (*place, now, lease))
+        db.execute(_ASK, (*place, now, ask.execution_id, lease))
     known = [(ask.execution_id, ask.task) for ask in asks if db.execute(_HELD, (ask.execution_id, ask.task)).fetchone()]
     granted = _hand_out(db, now, {*pools, *(ask.pool for ask in asks)})
     return _grants(db, now, [*known, *granted])
@@ -65,15 +65,15 @@ def _hand_out(db: sqlite3.Connection, now: int, pools: Iterable[SlotPool]) -> li
     granted: list[tuple[int, str]] = []
     for workflow, key in pools:
         if key is not None:
-            db.execute(_TAKE_KEY, (workflow, key, _room(db, _KEY_ROOM, (workflow, key))))
+            db.execute(_TAKE_KEY, (workflow, key, _room(db, _KEY_ROOM, (workflow, key, workflow, key))))
     for workflow in sorted({pool.workflow_id for pool in pools}):
-        granted += db.execute(_TAKE, (now, workflow, _room(db, _ROOM, (workflow,)))).fetchall()
+        granted += db.execute(_TAKE, (now, workflow, _room(db, _ROOM, (workflow, workflow)))).fetchall()
     return granted
 
 
-def _room(db: sqlite3.Connection, sql: str, pool: tuple[object, ...]) -> int:
+def _room(db: sqlite3.Connection, sql: str, places: tuple[object, ...]) -> int:
     """Free slots, by the bound of the first in line; none when nobody waits."""
-    row = db.execute(sql, pool).fetchone()
+    row = db.execute(sql, places).fetchone()
     if row is None:
         return 0
     return _ALL if row[0] is None else max(0, row[0])
