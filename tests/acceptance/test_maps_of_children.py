@@ -16,6 +16,8 @@ from tests.rest import Rest, open_rest
 ITEMS, AT_ONCE = 200, 10
 ENDED = ("completed", "failed", "cancelled")
 PAGE = 1000
+PATIENCE = 120.0
+"""Seconds."""
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -74,7 +76,7 @@ async def start(rest: Rest, items: Any, body: dict[str, Any], **config: Any) -> 
 
 
 async def until(rest: Rest, number: int, *statuses: str) -> Any:
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(PATIENCE):
         while (found := (await rest.get(f"/executions/{number}")).json())["status"] not in statuses:
             await asyncio.sleep(0.02)
         return found
@@ -270,6 +272,8 @@ def test_no_item_has_two_children_through_a_kill(database_url: str, tmp_path: Pa
 
 
 def _ended(served: Served, number: int) -> Any:
+    deadline = time.monotonic() + PATIENCE
     while (found := served.rest("GET", f"/executions/{number}"))["status"] not in ENDED:
+        assert time.monotonic() < deadline, Counter(run["status"] for run in found["tasks"])
         time.sleep(0.05)
     return found
