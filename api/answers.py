@@ -1,6 +1,7 @@
 """The answers, as they go out: records of the engine to JSON bytes. The contract shows these very classes."""
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Annotated, Any
 
 import msgspec
@@ -121,6 +122,12 @@ class FaultAnswer(msgspec.Struct, frozen=True):
     code: str
 
 
+class SavedAnswer(WorkflowAnswer, frozen=True):
+    """A workflow as it was saved; `warnings`: what of its document fails when it is reached, at most a hundred."""
+
+    warnings: list[FaultAnswer]
+
+
 class ReportAnswer(msgspec.Struct, frozen=True):
     """What is known of a document that was not saved; `digest` is the same for the same meaning."""
 
@@ -150,6 +157,11 @@ class PingAnswer(msgspec.Struct, frozen=True):
 
 def workflow(record: Workflow) -> bytes:
     return encode(_workflow(record))
+
+
+def saved(record: Workflow, warnings: Iterable[Fault] = ()) -> bytes:
+    fields = msgspec.structs.asdict(_workflow(record))
+    return encode(SavedAnswer(**fields, warnings=list(map(_fault, islice(warnings, SHOWN)))))
 
 
 def workflows(records: Iterable[Workflow]) -> bytes:

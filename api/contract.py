@@ -27,6 +27,7 @@ _KINDS = (
     Problem,
     Health,
     answers.WorkflowAnswer,
+    answers.SavedAnswer,
     answers.ReportAnswer,
     answers.VersionAnswer,
     execution_answers.StartedAnswer,

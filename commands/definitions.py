@@ -35,7 +35,7 @@ def apply(files: list[Path], as_json: bool) -> None:
         _tell(path, report)
     if refused:
         raise CommandError(f"nothing was applied: {len(refused)} of {len(checked)} files have faults")
-    results = [_apply(path, source, report) for path, source, report in checked]
+    results = [_apply(path, source, key_of(report.head, path.stem)) for path, source, report in checked]
     if as_json:
         say_json(results)
         return
@@ -46,18 +46,20 @@ def apply(files: list[Path], as_json: bool) -> None:
             say(f"  warning: {warning}")
 
 
-def _apply(path: Path, source: Source, report: Report) -> dict[str, Any]:
-    key = key_of(report.head, path.stem)
+def _apply(path: Path, source: Source, key: str) -> dict[str, Any]:
+    """The warnings are the server's: it knows which actions there are."""
     ref = rest.segment(key)
     there = rest.find(f"/workflows/{ref}")
     kind = "application/json" if source.is_json else "application/yaml"
     if there is None:
         made = rest.send("POST", "/workflows/", source.data, kind)
+        warnings = made["warnings"]
         if made["key"] is None:
             made, _ = rest.call("PUT", f"/workflows/{made['id']}", {"key": key})
         outcome = "created"
     else:
         made = rest.send("PUT", f"/workflows/{there['id']}", source.data, kind)
+        warnings = made["warnings"]
         outcome = "unchanged" if made["updated_at"] == there["updated_at"] else "updated"
     return {
         "file": str(path),
@@ -65,7 +67,7 @@ def _apply(path: Path, source: Source, report: Report) -> dict[str, Any]:
         "key": made["key"],
         "outcome": outcome,
         "version": _current(f"/workflows/{made['id']}"),
-        "warnings": [fault_line(warning) for warning in report.warnings],
+        "warnings": [fault_line(Fault(**warning)) for warning in warnings],
     }
 
 

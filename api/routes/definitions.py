@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
 from api import answers, dry_run_answers
-from api.answers import Json, ReportAnswer, VersionAnswer, WorkflowAnswer
+from api.answers import Json, ReportAnswer, SavedAnswer, VersionAnswer, WorkflowAnswer
 from api.body import StrictRoute, hinted, read_source
 from api.contract import answer, document_body, link, refusals, written
 from api.dry_run_answers import DryRunAnswer
@@ -38,7 +38,7 @@ _created = {
     operation_id="create_workflow",
     summary="Create a workflow",
     status_code=201,
-    responses=answer(201, "Created.", WorkflowAnswer, headers=("Location",), links=_created) | refusals(409, 413, 415),
+    responses=answer(201, "Created.", SavedAnswer, headers=("Location",), links=_created) | refusals(409, 413, 415),
     openapi_extra=document_body(*DOCUMENTS, "WorkflowBody"),
 )
 async def create_workflow(request: Request, service: Service) -> Response:
@@ -50,16 +50,18 @@ async def create_workflow(request: Request, service: Service) -> Response:
     source = _given(await read_source(request))
     if service.is_document(source.value):
         made = await service.create_document(source)
+        said = answers.saved(made, (await service.inspect_document(source)).warnings)
     else:
         made = await service.create_workflow(_fields(WorkflowBody, source).new())
-    return Json(answers.workflow(made), 201, {"Location": f"/workflows/{made.id}"})
+        said = answers.saved(made)
+    return Json(said, 201, {"Location": f"/workflows/{made.id}"})
 
 
 @router.put(
     "/{ref}",
     operation_id="update_workflow",
     summary="Change a workflow",
-    responses=answer(200, "As it is now.", WorkflowAnswer) | refusals(404, 409, 413, 415),
+    responses=answer(200, "As it is now.", SavedAnswer) | refusals(404, 409, 413, 415),
     openapi_extra=document_body(*DOCUMENTS, "WorkflowChanges"),
 )
 async def update_workflow(ref: Ref, request: Request, service: Service) -> Response:
@@ -70,9 +72,9 @@ async def update_workflow(ref: Ref, request: Request, service: Service) -> Respo
     source = _given(await read_source(request))
     if service.is_document(source.value):
         changed = await service.replace_document(ref, source)
-    else:
-        changed = await service.update_workflow(ref, _fields(WorkflowChanges, source).changes())
-    return Json(answers.workflow(changed))
+        return Json(answers.saved(changed, (await service.inspect_document(source)).warnings))
+    changed = await service.update_workflow(ref, _fields(WorkflowChanges, source).changes())
+    return Json(answers.saved(changed))
 
 
 @router.post(

@@ -82,6 +82,15 @@ def test_from_a_file_to_a_version_and_back(served: Served, tmp_path: Path) -> No
     assert served.cli("execute", "cli-life", "--wait", "10").code == 0
 
 
+def test_apply_tells_what_the_server_warns_of(served: Served, tmp_path: Path) -> None:
+    file = tmp_path / "cli-warned.yaml"
+    file.write_text("tasks:\n  - {id: a, type: action, config: {action: cli-missing}}\n")
+    told = "warning: 2: there is no action 'cli-missing' yet; 'a' fails when it is reached at /tasks/0"
+    assert told in served.cli("apply", str(file)).out
+    assert served.cli("action", "set", "cli-missing", "--type", "noop").code == 0
+    assert "warning" not in served.cli("apply", str(file)).out
+
+
 def test_apply_sends_nothing_if_one_file_has_a_fault(served: Served, tmp_path: Path) -> None:
     good, bad = tmp_path / "cli-good.yaml", tmp_path / "cli-bad.yaml"
     good.write_text(GOOD)

@@ -129,7 +129,10 @@ async def test_001_fails_where_its_branch_leads_nowhere(rest: Rest) -> None:
     document["nodes"][4]["type"] = "branch"
     report = (await rest.post("/workflows/validate", document)).json()
     assert [warning["code"] for warning in report["warnings"]] == ["unknown_target"] * 2
-    await rest.post("/workflows", document)
+    saved = (await rest.post("/workflows", document)).json()
+    assert saved["warnings"] == report["warnings"]
+    assert (await rest.put("/workflows/1", {"name": "renamed"})).json()["warnings"] == []
+    assert (await rest.put("/workflows/1", document)).json()["warnings"] == report["warnings"]
     body = {"input": {"lead": {"source": "LinkedIn", "score": 90, "title": "CEO"}}}
     ended = (await rest.post("/workflows/1/execute?wait=10", body)).json()
     assert (ended["status"], ended["error"]["type"], ended["error"]["task"]) == ("failed", "unknown_label", "branch")
@@ -213,7 +216,7 @@ async def test_put_changes_fields_or_replaces_the_definition(rest: Rest) -> None
     assert (await rest.put("/workflows/k", steps)).status == 200
     replaced = (await rest.get("/workflows/k")).json()
     same = (await rest.put("/workflows/k", steps)).json()
-    assert same == replaced
+    assert same == {**replaced, "warnings": []}
     refused = await rest.put("/workflows/k", {"start_at": "b", "steps": {"a": {}}})
     assert (refused.status, refused.code, refused.pointers) == (422, "invalid_workflow", ["/start_at"])
     assert (await rest.get("/workflows/k")).json() == replaced
