@@ -176,7 +176,8 @@ async def test_a_task_lasts_so_long_with_all_its_attempts(rest: Rest) -> None:
     await flow(rest, "outer", calls("broken", retry=retry, total_timeout=3))
     assert (await rest.get("/workflows/outer")).json()["tasks"][0]["total_timeout"] == 3
     outer = await start(rest, "outer", wait=30)
-    assert (outer["status"], outer["error"]["type"]) == ("failed", "child_failed")
+    assert outer["status"] == "failed"
+    assert outer["error"]["type"] in ("child_failed", "timeout"), "by the last child that there was time for"
     assert 1 <= outer["tasks"][0]["attempt"] <= 31
     await flow(rest, "patient", calls("slow", timeout=60, total_timeout=0.4))
     patient = await start(rest, "patient", wait=30)
