@@ -9,8 +9,8 @@ from engine.state import State
 
 LEAST = 100
 """Events of a history that is worth keeping."""
-MOST = 200_000
-"""Events of all that are kept."""
+MOST = 64 * 1024 * 1024
+"""Weight of all that are kept: bytes, about."""
 
 
 class KeptStates:
@@ -18,7 +18,7 @@ class KeptStates:
 
     def __init__(self) -> None:
         self._states: OrderedDict[int, State] = OrderedDict()
-        self._events = 0
+        self._weight = 0
 
     def __len__(self) -> int:
         return len(self._states)
@@ -30,13 +30,13 @@ class KeptStates:
         self.take(state.execution_id)
         state.fans.lists.clear()
         self._states[state.execution_id] = state
-        self._events += state.seq
-        while self._events > MOST:
+        self._weight += state.weight
+        while self._weight > MOST:
             self.take(next(iter(self._states)))
 
     def take(self, execution_id: int) -> State | None:
         """It is the caller's now."""
         state = self._states.pop(execution_id, None)
         if state is not None:
-            self._events -= state.seq
+            self._weight -= state.weight
         return state

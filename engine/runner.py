@@ -479,7 +479,7 @@ class Run:
     def _record(self, event: ev.Event, record: ev.EventRecord) -> None:
         self._next.events.append(event)
         self._next.records.append(record)
-        apply(self.state, event)
+        apply(self.state, event, len(record.data))
         if self.tickets is not None:
             self.tickets.note(event)
 

@@ -15,6 +15,8 @@ from engine.model import Budget, Failure, Parent, Usage
 from engine.states import ExecutionStatus, TaskStatus
 from engine.task_state import TaskState
 
+EVENT = 256
+"""Bytes of memory that an event takes besides its data: its share of a task, of keys and of places in dicts."""
 _BUSY = (TaskStatus.SCHEDULED, TaskStatus.RUNNING)
 _CONCLUSIONS: dict[type[ev.Event], ExecutionStatus] = {
     ev.ExecutionCompleted: ExecutionStatus.COMPLETED,
@@ -54,6 +56,7 @@ class State:
         "ready",
         "remaining",
         "seq",
+        "size",
         "started_at",
         "status",
         "taken",
@@ -66,6 +69,8 @@ class State:
         self.execution_id = execution_id
         self.graph = graph
         self.seq = 0
+        self.size = 0
+        """Bytes of its events, as they are stored."""
         self.status = ExecutionStatus.PENDING
         self.input: Any = None
         self.depth = 0
@@ -109,6 +114,11 @@ class State:
         """What its language models may take, as it was raised."""
 
     @property
+    def weight(self) -> int:
+        """About how many bytes of memory it takes: its events' data, and what each of them takes besides."""
+        return self.size + self.seq * EVENT
+
+    @property
     def stopping(self) -> bool:
         """Whether its end is decided, so that no task may start any more, compensations excepted."""
         return self.cancelling or self.failed is not None
@@ -133,9 +143,10 @@ class State:
         }
 
 
-def apply(state: State, event: ev.Event) -> None:  # noqa: C901, PLR0912, PLR0915 — one exhaustive dispatch
-    """Folds one event. The most frequent come first."""
+def apply(state: State, event: ev.Event, size: int) -> None:  # noqa: C901, PLR0912, PLR0915 — one exhaustive dispatch
+    """Folds one event, whose data has `size` bytes. The most frequent come first."""
     state.seq += 1
+    state.size += size
     match event:
         case ev.TaskCompleted():
             _complete(state, event)

@@ -120,5 +120,5 @@ def replay(state: State, stored: list[ev.StoredEvent]) -> None:
     """Folds and stamps events as read from the journal."""
     for row in stored:
         event = ev.decode(row)
-        apply(state, event)
+        apply(state, event, len(row.data))
         stamp(state, event, row.at)

@@ -23,7 +23,8 @@ from engine.task_state import TaskState
 from engine.timers import replay
 
 KEPT = 5_000
-KEPT_EVENTS = 500_000
+KEPT_WEIGHT = 128 * 1024 * 1024
+"""Executions that are kept, and their weight together: bytes, about."""
 BEGUN = 1_000
 """Rows of executions that this process has just started: who waits for one need not read it."""
 
@@ -37,7 +38,7 @@ class _Folded:
         self.state = State(row.id, entry.graph)
         self.view: ExecutionView | None = None
         self.kept = 0
-        """Events that it counts for among those kept."""
+        """The weight with which it counts among those kept."""
 
 
 class Views:
@@ -47,7 +48,7 @@ class Views:
         self._store = store
         self._library = library
         self._kept: OrderedDict[int, _Folded] = OrderedDict()
-        self._events = 0
+        self._weight = 0
         self._begun: dict[int, ExecutionRow] = {}
 
     def began(self, row: ExecutionRow) -> None:
@@ -109,16 +110,16 @@ class Views:
 
     def _keep(self, folded: _Folded) -> None:
         self._forget(folded.row.id)
-        folded.kept = folded.state.seq
-        self._events += folded.kept
+        folded.kept = folded.state.weight
+        self._weight += folded.kept
         self._kept[folded.row.id] = folded
-        while len(self._kept) > 1 and (len(self._kept) > KEPT or self._events > KEPT_EVENTS):
+        while len(self._kept) > 1 and (len(self._kept) > KEPT or self._weight > KEPT_WEIGHT):
             self._forget(next(iter(self._kept)))
 
     def _forget(self, execution_id: int) -> None:
         old = self._kept.pop(execution_id, None)
         if old is not None:
-            self._events -= old.kept
+            self._weight -= old.kept
 
 
 def _why(slot: PoolSlot) -> str:

@@ -115,7 +115,7 @@ class Journal:
         self.stored.append(stored)
         self.events.append(event)
         self.times.append(at)
-        apply(self.state, event)
+        apply(self.state, event, len(stored.data))
         stamp(self.state, event, at)
         self.counts[type(event).__name__] += 1
         for fan in verdict.fans:

@@ -57,7 +57,7 @@ def test_every_move_was_legal(lines: list[dict[str, Any]]) -> None:
         state = State(events[0].execution_id, graph)
         for stored in events:
             before = {key: task.status for key, task in state.tasks.items()}
-            apply(state, ev.decode(stored))
+            apply(state, ev.decode(stored), len(stored.data))
             for key, task in state.tasks.items():
                 old = before.get(key, TaskStatus.PENDING)
                 assert task.status is old or task.status in TASK_MOVES[old]

@@ -6,18 +6,18 @@ from typing import Any
 import pytest
 
 from engine import events as ev
-from engine import kept
+from engine import kept, limits
 from engine.graph import CompiledGraph
 from engine.kept import LEAST, KeptStates
 from engine.model import FanOut, Graph, Presentation, Sleep, Task
-from engine.state import State
+from engine.state import EVENT, State
 from engine.states import ExecutionStatus as E
 from tests.unit.engine.harness import Engine
 
 
-def state(number: int, events: int) -> State:
+def state(number: int, events: int, size: int = 0) -> State:
     made = State(number, CompiledGraph(Graph((Task("a"),)), Presentation()))
-    made.seq = events
+    made.seq, made.size = events, size
     return made
 
 
@@ -39,7 +39,7 @@ def test_what_is_busy_is_not_kept() -> None:
 
 
 def test_they_are_bounded_by_their_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept, "MOST", 5 * LEAST)
+    monkeypatch.setattr(kept, "MOST", 5 * LEAST * EVENT)
     states = KeptStates()
     for number in (1, 2, 3, 2, 4, 5, 6):
         states.keep(state(number, LEAST))
@@ -49,6 +49,16 @@ def test_they_are_bounded_by_their_events(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(states) == 0
     states.keep(state(8, LEAST))
     assert len(states) == 1
+
+
+def test_they_are_bounded_by_the_bytes_of_their_events() -> None:
+    """Few events may hold very much: a payload has up to 1 MiB."""
+    states = KeptStates()
+    for number in range(1, 101):
+        states.keep(state(number, LEAST, LEAST * limits.PAYLOAD // 10))
+    assert len(states) == 6
+    assert states.take(94) is None
+    assert states.take(95) is not None
 
 
 async def test_a_wake_up_reads_only_what_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

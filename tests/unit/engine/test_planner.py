@@ -20,7 +20,7 @@ BOOM = Failure("boom", "it broke")
 def state(graph: Graph, *events: ev.Event) -> State:
     folded = State(1, CompiledGraph(graph, Presentation()))
     for event in events:
-        apply(folded, event)
+        apply(folded, event, 0)
     return folded
 
 

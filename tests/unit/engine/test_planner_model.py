@@ -96,8 +96,8 @@ def takes_a_signal_twice(patch: pytest.MonkeyPatch) -> None:
 
 
 def hears_a_key_twice(patch: pytest.MonkeyPatch) -> None:
-    def apply(s: State, event: ev.Event) -> None:
-        fold(s, event)
+    def apply(s: State, event: ev.Event, size: int) -> None:
+        fold(s, event, size)
         s.heard.clear()
 
     fold = state.apply

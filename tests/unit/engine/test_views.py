@@ -21,6 +21,7 @@ from engine.model import (
     TaskCall,
     TaskRun,
 )
+from engine.state import EVENT
 from engine.states import ExecutionStatus as E
 from engine.states import TaskStatus as T
 from engine.views import Views
@@ -113,10 +114,22 @@ async def test_what_is_not_yet_the_output_is_not_shown(engine: Engine) -> None:
 
 
 async def test_what_is_kept_is_counted_once_and_bounded(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(views_module, "KEPT_EVENTS", 20)
+    monkeypatch.setattr(views_module, "KEPT_WEIGHT", 20 * EVENT)
     rows = [await engine.run(*(Task(f"t{i}") for i in range(3))) for _ in range(6)]
     reader = Views(engine.store, engine.library)
     for _ in range(3):
         await asyncio.gather(*(reader.get(row.id) for row in rows for _ in range(5)))
-        assert reader._events == sum(folded.state.seq for folded in reader._kept.values()) <= 20
+        assert reader._weight == sum(folded.state.weight for folded in reader._kept.values()) <= 20 * EVENT
     assert {(await reader.get(row.id)).status for row in rows} == {E.COMPLETED}
+
+
+async def test_what_is_kept_is_bounded_by_the_bytes_of_its_events(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views_module, "KEPT_WEIGHT", 500_000)
+    rows = [await engine.run(Task("a"), value={"text": "x" * 100_000}) for _ in range(6)]
+    reader = Views(engine.store, engine.library)
+    for row in rows:
+        await reader.get(row.id)
+    assert list(reader._kept) == [row.id for row in rows[-4:]]
+    assert reader._weight <= 500_000
