@@ -8,11 +8,13 @@ from typing import Any, Protocol
 
 import msgspec
 
+from engine import limits
 from engine.bodies import LOOP, MAP, address, number_of, outer_of
 from engine.expressions.scope import Named
 from engine.graph import CompiledGraph
 from engine.model import Failure
 
+_encode = msgspec.json.Encoder().encode
 IN_LINE = 16
 """Runs of one map that wait for a slot at once; more would keep the tasks of others from their turn."""
 
@@ -31,14 +33,21 @@ class Fan(msgspec.Struct):
     """Those of them that wait for a slot."""
     failures: list[str] = []
     """Runs that failed for good, the first one first."""
+    size: int = 0
+    """Bytes of JSON that the ended runs of a map have put out, their errors among them: its output is no smaller."""
     over: bool = False
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether its output will be larger than one may be, whatever its other runs put out."""
+        return self.size > limits.PAYLOAD
 
     @property
     def stirs(self) -> bool:
         """Whether there is something to decide."""
         if self.over:
             return False
-        if len(self.failures) > self.tolerated:
+        if len(self.failures) > self.tolerated or self.is_too_large:
             return True
         if self.opened < self.count:
             return len(self.open) < self.parallel and len(self.line) < IN_LINE
@@ -106,6 +115,13 @@ class Fans(dict[str, Fan]):
             fan.failures.append(ended)
         self._review(outer, fan)
         return True
+
+    def collect(self, ended: str, output: Any) -> None:
+        """What an ended run adds to the output of its map; of a loop's rounds only the last one counts."""
+        outer = outer_of(ended)
+        if outer and (fan := self[outer]).kind == MAP:
+            fan.size += len(_encode(output))
+            self._review(outer, fan)
 
     def open_below(self, outer: str) -> Iterator[str]:
         """All runs that have not ended, those inside others before these."""

@@ -79,7 +79,7 @@ def _go_on(state: State) -> Decision:
     """One step of one map or loop: what follows is decided when this is known."""
     key = next(iter(state.fans.astir))
     fan = state.fans[key]
-    if len(fan.failures) > fan.tolerated:
+    if len(fan.failures) > fan.tolerated or fan.is_too_large:
         cancelled = map(ev.TaskCancelled, state.fans.open_below(key))
         return Decision([*cancelled, ev.TaskFailed(key, _failure(state, fan, key))], [], None)
     if fan.kind == LOOP:
@@ -90,6 +90,10 @@ def _go_on(state: State) -> Decision:
 
 
 def _failure(state: State, fan: Fan, key: str) -> Failure:
+    if len(fan.failures) <= fan.tolerated:
+        ended = f"{fan.opened - len(fan.open)} of {fan.count} items have ended"
+        message = f"{ended}, and have put out {fan.size} bytes as JSON; at most {limits.PAYLOAD} are allowed together"
+        return Failure("output_too_large", message, key)
     first = state.tasks[fan.failures[0]].error
     assert first is not None
     if fan.kind == LOOP:

@@ -324,6 +324,8 @@ def _complete(state: State, event: ev.TaskCompleted) -> None:
     task.output = event.output
     if state.fans and event.task in state.fans:
         task.output = output_of(state.fans[event.task], event.task, state.tasks)
+    if state.fans:
+        state.fans.collect(event.task, task.output)
     task.label = event.label
     task.error = None
     if event.usage is not None:
@@ -360,6 +362,8 @@ def _fail(state: State, event: ev.TaskFailed) -> None:
         _spend(state, task, event.usage)
     if event.retry_in is not None:
         return
+    if state.fans:
+        state.fans.collect(event.task, [event.error.type, event.error.message])
     vertex = state.graph.by_key[event.task]
     if vertex.task.on_error == "fail":
         error = event.error

@@ -4,6 +4,7 @@ Nothing is kept between two questions. Each answer is worked out from the first 
 design's section *Meaning*; none of the engine's own folding, planning or rendering is used.
 """
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,8 @@ from engine.states import TaskStatus as T
 MISSING = object()
 IN_LINE = 16
 """Runs of one map that may wait for slots at once."""
+RESULTS = 1024 * 1024
+"""Bytes that the items of one map may put out."""
 _STEP = re.compile(r"\[(\d+)\]|\.(\d+)")
 _OPEN = (T.SCHEDULED, T.RUNNING, T.RETRYING, T.WAITING)
 _DONE = (T.COMPLETED, T.FAILED, T.SKIPPED, T.CANCELLED)
@@ -167,9 +170,11 @@ class History:
             live = [run for run in mine if statuses[run] in _OPEN]
             failed = sum(statuses[run] is T.FAILED for run in mine)
             if failed > event.tolerated:
-                below = {run for run in statuses if run.startswith((f"{key}[", f"{key}.")) and statuses[run] in _OPEN}
-                kind = "items_failed" if is_map else None
-                yield FanVerdict(None, key, frozenset(below), kind or self.own(mine[-1])[-1].error.type)  # type: ignore[union-attr]
+                kind = "items_failed" if is_map else self.own(mine[-1])[-1].error.type  # type: ignore[union-attr]
+                yield FanVerdict(None, key, self._open_below(key, statuses), kind)
+                continue
+            if is_map and sum(map(self.size, mine)) > RESULTS:
+                yield FanVerdict(None, key, self._open_below(key, statuses), "output_too_large")
                 continue
             if len(live) >= event.max_parallel or sum(statuses[run] is T.SCHEDULED for run in live) >= IN_LINE:
                 continue
@@ -179,6 +184,20 @@ class History:
                 yield FanVerdict(None, key, failure=self.lost_way(key, None))
             elif not is_map:
                 yield self._round(key, event.count, len(mine))
+
+    def _open_below(self, key: str, statuses: dict[str, T]) -> frozenset[str]:
+        return frozenset(r for r in statuses if r.startswith((f"{key}[", f"{key}.")) and statuses[r] in _OPEN)
+
+    def size(self, run: str) -> int:
+        """Bytes of what an item has put out, or of the error that it failed with."""
+        last = self.own(run)[-1]
+        if isinstance(last, ev.TaskFailed) and last.retry_in is None:
+            said: Any = [last.error.type, last.error.message]
+        elif isinstance(last, ev.TaskCompleted):
+            said = self.output(run)
+        else:
+            return 0
+        return len(json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode())
 
     def _round(self, key: str, most: int, ended: int) -> FanVerdict:
         config = self.work(key).config

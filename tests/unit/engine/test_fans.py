@@ -153,6 +153,45 @@ def test_results_that_are_too_large_together_fail_the_map() -> None:
     assert (error.type, error.task) == ("output_too_large", "m")
 
 
+@pytest.mark.parametrize("result", [Completed("x" * (limits.PAYLOAD // 4)), Failed(Failure("t" * 9_000, "m" * 9_000))])
+def test_a_map_ends_as_soon_as_its_results_are_too_large(result: Any) -> None:
+    """Those of 10,000 items would not fit into memory."""
+    drive = begun(mapping(on_error="continue"), list(range(1_000)), FanOut(1_000, 3, 1_000), Task("b"))
+    steps = []
+    while "m" in drive.run.state.active:
+        steps.append(drive.result(f"m[{len(steps)}]", result))
+    ended, step = len(steps), steps[-1]
+    size = drive.run.state.fans["m"].size
+    assert limits.PAYLOAD < size < limits.PAYLOAD * 1.3
+    assert names(step)[1:] == ["TaskCancelled", "TaskCancelled", "TaskFailed"]
+    assert [call.address for call in step.cancels] == [f"m[{ended}]", f"m[{ended + 1}]"]
+    error = drive.run.state.tasks["m"].error
+    assert error is not None
+    message = f"{ended} of 1000 items have ended, and have put out {size} bytes as JSON; "
+    assert error == Failure("output_too_large", f"{message}at most {limits.PAYLOAD} are allowed together", "m")
+    drive.reload()
+    assert drive.run.state.fans["m"].size == size
+
+
+def test_small_results_of_many_items_are_not_too_large() -> None:
+    """What an event says besides its output is no part of it."""
+    count = 5_000
+    drive = begun(mapping(), list(range(count)), FanOut(count, 10))
+    for number in range(count):
+        drive.result(f"m[{number}]", Completed("x" * 200))
+    assert drive.run.state.status is E.COMPLETED
+    assert drive.run.state.fans["m"].size == count * 202
+
+
+def test_only_the_last_round_counts_for_a_loop() -> None:
+    drive = Driver(looping(until="{{round}} == 5"))
+    drive.begin()
+    drive.result("l", FanOut(5))
+    for number in range(1, 6):
+        drive.result(f"l.{number}", Completed("x" * (limits.PAYLOAD // 2)))
+    assert drive.run.state.status is E.COMPLETED
+
+
 def test_an_outcome_of_another_type_is_refused() -> None:
     drive = Driver(Task("a"))
     drive.begin()

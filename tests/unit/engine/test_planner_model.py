@@ -14,7 +14,7 @@ from engine.fans import Fan, Fans
 from engine.slots import Slots
 from engine.state import State
 from engine.steps import NextStep, Step
-from tests.chaos import planner_journal
+from tests.chaos import planner_journal, planner_twin
 from tests.chaos.planner_model import MOVES_NOW, World, rare_moves, run_model
 
 
@@ -35,6 +35,20 @@ def test_every_move_of_today_occurs() -> None:
         assert counts[ended] > 5, ended
     assert counts["asked again"] > 0
     assert len(MOVES_NOW) == len(set(MOVES_NOW)) == 38
+
+
+def small_results(patch: pytest.MonkeyPatch) -> None:
+    """The items of a map may put out a few bytes: what is drawn here is never large."""
+    patch.setattr(planner_twin, "RESULTS", 25)
+    patch.setattr(Fan, "is_too_large", property(lambda fan: fan.size > 25))
+
+
+def test_a_map_ends_when_its_items_have_put_out_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    small_results(monkeypatch)
+    counts = run_model(20_261_127, 6_000)
+    for ended in ("map output_too_large", "map inside output_too_large", "map completed", "map items_failed"):
+        assert counts[ended] > 0, ended
+    assert counts["runs cancelled while their execution went on"] > 5
 
 
 # --- sabotage: with a guard removed, the model fails ---
@@ -216,6 +230,22 @@ def mixes_up_results(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Fan, "first", lambda fan, outer: reversed(list(first(fan, outer))))
 
 
+def puts_out_as_much_as_it_likes(patch: pytest.MonkeyPatch) -> None:
+    small_results(patch)
+    patch.setattr(Fan, "is_too_large", property(lambda fan: False))
+
+
+def forgets_how_much_a_failure_says(patch: pytest.MonkeyPatch) -> None:
+    small_results(patch)
+    collect = Fans.collect
+
+    def silent(self: Fans, ended: str, output: Any) -> None:
+        if not (isinstance(output, list) and output[:1] == ["boom"]):
+            collect(self, ended, output)
+
+    patch.setattr(Fans, "collect", silent)
+
+
 def forgets_its_children(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(runner, "let_go", lambda state, key: ())
 
@@ -280,6 +310,8 @@ SABOTAGE: list[Callable[[pytest.MonkeyPatch], None]] = [
     fills_the_line,
     forgets_that_a_run_failed,
     mixes_up_results,
+    puts_out_as_much_as_it_likes,
+    forgets_how_much_a_failure_says,
     forgets_its_children,
     asks_again,
     lasts_for_ever,
