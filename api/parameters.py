@@ -17,6 +17,7 @@ from engine.model import ExecutionRow
 from engine.ports import Cursor
 from engine.service import WorkflowService
 from engine.states import ExecutionStatus
+from engine.waits import OWN
 
 MAX_ID = 2**53 - 1
 _NUMBER = re.compile(r"[0-9]{1,16}")
@@ -201,7 +202,7 @@ AsDocument = Annotated[
 IdempotencyKey = Annotated[
     str | None,
     Header(
-        description="Requests with the same key and body have one effect.",
-        json_schema_extra=_shown(type="string", minLength=1, maxLength=limits.IDEMPOTENCY_KEY),
+        description=f"Requests with the same key and body have one effect. Its first character is not `{OWN}`.",
+        json_schema_extra=_shown(type="string", minLength=1, maxLength=limits.IDEMPOTENCY_KEY, pattern=f"^[^{OWN}]"),
     ),
 ]

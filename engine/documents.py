@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from engine import limits
-from engine.errors import InvalidDocument, TooLarge
+from engine.errors import Invalid, InvalidDocument, TooLarge
+from engine.waits import OWN
 
 _encode = msgspec.json.Encoder().encode
 _encode_sorted = msgspec.json.Encoder(order="deterministic").encode
@@ -44,6 +45,16 @@ def decode_json(data: bytes, *, max_bytes: int = limits.DOCUMENT) -> Any:
         raise InvalidDocument(f"nested deeper than {limits.DEPTH} levels") from None
     check_value(value)
     return value
+
+
+def check_key(key: str | None) -> None:
+    """Refuses an idempotency key that no caller may give. Raises `Invalid`."""
+    if key is None:
+        return
+    if not 0 < len(key) <= limits.IDEMPOTENCY_KEY or key.startswith(OWN):
+        message = f"an idempotency key has 1 to {limits.IDEMPOTENCY_KEY} characters, the first not {OWN!r}"
+        raise Invalid(message, pointer="/idempotency_key")
+    check_value({"idempotency_key": key})
 
 
 def check_value(value: Any) -> None:

@@ -13,14 +13,14 @@ from typing import Any
 import msgspec
 import structlog
 
-from engine import limits
-from engine.documents import check_payload, check_value, digest
+from engine.documents import check_key, check_payload, digest
 from engine.errors import Exhausted, IdempotencyMismatch, Invalid, MillraceError, TaskError, Unavailable
 from engine.failpoints import hit
 from engine.matching import Matching
 from engine.model import DEFAULT_NAMESPACE, Record
 from engine.received import UNNAMED, WHAT_TYPES_ARE, EventStore, NewReceived, ReceivedEvent, Trigger, is_event_type
 from engine.triggers import EventScope, holds
+from engine.waits import OWN
 
 log = structlog.get_logger(__name__)
 
@@ -206,17 +206,14 @@ class Reception:
 
 
 def start_key(trigger: Trigger, event: ReceivedEvent) -> str:
-    """The idempotency key of the execution that `trigger` starts for `event`."""
-    return f"event:{event.id}:{trigger.id}"
+    """The idempotency key of the execution that `trigger` starts for `event`: no caller can have taken it."""
+    return f"{OWN}event:{event.id}:{trigger.id}"
 
 
 def _checked(payload: Any, event: str, key: str | None) -> NewReceived:
     if not is_event_type(event):
         raise Invalid(f"the type of an event has {WHAT_TYPES_ARE}; not {event!r:.100}", pointer="/type")
-    if key is not None and not 0 < len(key) <= limits.IDEMPOTENCY_KEY:
-        message = f"an idempotency key has 1 to {limits.IDEMPOTENCY_KEY} characters"
-        raise Invalid(message, pointer="/idempotency_key")
-    check_value({"idempotency_key": key})
+    check_key(key)
     return NewReceived(event, check_payload(payload, "payload"), key, digest([event, payload]))
 
 

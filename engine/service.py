@@ -13,7 +13,7 @@ from engine.approvals import Approvals
 from engine.authoring import Form, Report, Written
 from engine.cache_port import ResponseCache
 from engine.caretakers.lag import LATE, LoopLag
-from engine.documents import check_payload, check_value, digest
+from engine.documents import check_key, check_payload, check_value, digest
 from engine.drafts import Drafts, Ref
 from engine.dry_run import DryRuns
 from engine.errors import AlreadyEnded, ExecutionNotFound, IdempotencyMismatch, Invalid, LeaseLost, MillraceError
@@ -184,15 +184,18 @@ class WorkflowService:
         *,
         idempotency_key: str | None = None,
         labels: Mapping[str, str] | None = None,
-        depth: int = 0,
     ) -> Started:
-        """Durable on return. `depth` counts the events that led to it.
+        """Durable on return. Raises `WorkflowNotFound`, `InvalidWorkflow`, `IdempotencyMismatch`, `Exhausted`."""
+        check_key(idempotency_key)
+        _check_labels(labels)
+        return await self._start(ref, input, idempotency_key, labels)
 
-        Raises `WorkflowNotFound`, `InvalidWorkflow`, `IdempotencyMismatch`, `Exhausted`.
-        """
-        value = {} if input is None else input
+    async def _start(
+        self, ref: Ref, given: Any, idempotency_key: str | None, labels: Mapping[str, str] | None, depth: int = 0
+    ) -> Started:
+        """`depth` counts the events that led to it."""
+        value = {} if given is None else given
         check_payload(value, "input")
-        _check_start(idempotency_key, labels)
         workflow_id, entry = await self._drafts.current(ref)
         worker = self._worker
         owned = worker is not None and worker.has_room
@@ -224,9 +227,7 @@ class WorkflowService:
     async def _start_for_event(self, trigger: Trigger, event: ReceivedEvent, payload: Any) -> int:
         labels = {"event": str(event.id), "trigger": str(trigger.id)}
         key = start_key(trigger, event)
-        started = await self.execute_workflow(
-            trigger.workflow_id, payload, idempotency_key=key, labels=labels, depth=event.depth
-        )
+        started = await self._start(trigger.workflow_id, payload, key, labels, event.depth)
         return started.execution_id
 
     async def _begin(
@@ -368,7 +369,8 @@ class WorkflowService:
         if not 0 < len(name) <= limits.NAME or name.startswith(OWN):
             message = f"a signal's name has 1 to {limits.NAME} characters, the first not {OWN!r}"
             raise Invalid(message, pointer="/name")
-        check_value({"name": name, "idempotency_key": dedupe_key})
+        check_value({"name": name})
+        check_key(dedupe_key)
         data = check_payload(payload, "payload")
         key = None if dedupe_key is None else f"event:{dedupe_key}"
         if key is not None and await self._views.heard(execution_id, key) is not None:
@@ -463,13 +465,9 @@ async def _wait(news: asyncio.Event, seconds: float) -> None:
         pass
 
 
-def _check_start(idempotency_key: str | None, labels: Mapping[str, str] | None) -> None:
-    if idempotency_key is not None and not 0 < len(idempotency_key) <= limits.IDEMPOTENCY_KEY:
-        message = f"an idempotency key has 1 to {limits.IDEMPOTENCY_KEY} characters"
-        raise Invalid(message, pointer="/idempotency_key")
+def _check_labels(labels: Mapping[str, str] | None) -> None:
     for key, value in (labels or {}).items():
         if len(labels or {}) > limits.LABELS or len(key) > limits.NAME or len(value) > limits.NAME:
             message = f"at most {limits.LABELS} labels of at most {limits.NAME} characters each"
             raise Invalid(message, pointer="/labels")
-    if idempotency_key is not None or labels:
-        check_value({"idempotency_key": idempotency_key, "labels": dict(labels or {})})
+    check_value({"labels": dict(labels or {})})

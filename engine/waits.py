@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from engine.model import Answer, Record
 
 OWN = "@"
-"""Begins the names of signals that only the engine may give."""
+"""Begins the names of signals, and the idempotency keys, that only the engine may give."""
 
 
 def signal_name(task: str) -> str:

@@ -8,6 +8,7 @@ from engine import limits
 from engine.model import Completed, Outcome, Publication, TaskCall
 from engine.received import WHAT_TYPES_ARE, is_event_type
 from engine.task_ports import NodeContext, Shape
+from engine.waits import OWN
 
 
 class Config(msgspec.Struct, forbid_unknown_fields=True):
@@ -20,6 +21,8 @@ class Config(msgspec.Struct, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if not is_event_type(self.event):
             raise ValueError(f"the type of an event has {WHAT_TYPES_ARE}")
+        if self.key is not None and self.key.startswith(OWN):
+            raise ValueError(f"the first character of a key is not {OWN!r}: such keys are given to tasks without one")
 
 
 class PublishEvent:
@@ -35,7 +38,7 @@ class PublishEvent:
     spellings: ClassVar[dict[str, str]] = {"event_type": "event", "data": "payload", "idempotency_key": "key"}
 
     def run(self, call: TaskCall, config: Config, context: NodeContext) -> Outcome:
-        key = config.key or f"execution:{call.idempotency_key}"
+        key = config.key or f"{OWN}execution:{call.idempotency_key}"
         return Completed({"event": config.event, "key": key}, publish=(Publication(config.event, config.payload, key),))
 
 

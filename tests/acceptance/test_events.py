@@ -332,13 +332,49 @@ async def test_what_a_task_publishes_starts_workflows(rest: Rest) -> None:
     first = await flow(rest, PUBLISH)
     second = await flow(rest, trigger="lead.won")
     made = await rest.post(f"/workflows/{first}/execute?wait=10", {"input": {"x": [1]}})
-    key = f"execution:{made.json()['id']}/tell/"
+    key = f"@execution:{made.json()['id']}/tell/"
     assert made.json()["output"] == {"tell": {"event": "lead.won", "key": key}}
     started = await one_of(rest, second)
     view = await ended(rest, started["execution_id"])
     assert view["input"] == {"who": [1]}
     event = (await rest.get(f"/events/{view['labels']['event']}")).json()
     assert (event["idempotency_key"], event["type"], event["handled"]) == (key, "lead.won", True)
+
+
+async def test_no_caller_can_take_the_key_of_a_start_by_a_trigger(rest: Rest) -> None:
+    number = await flow(rest)
+    made = await trigger(rest, number, event="paid")
+    first = (await send(rest, {}))["event_id"]
+    for event in range(first, first + 9):
+        key = f"event:{event}:{made}"
+        await rest.post(f"/workflows/{number}/execute", {"input": {"a": 1}}, idempotency_key=key)
+        refused = await rest.post(f"/workflows/{number}/execute", {"input": {"a": 1}}, idempotency_key=f"@{key}")
+        assert (refused.status, refused.pointers) == (422, ["/idempotency_key"])
+    sent = await send(rest, {}, "?type=paid")
+    assert (len(sent["started"]), sent["problems"]) == (1, [])
+
+
+async def test_no_caller_can_take_the_key_of_a_publication(rest: Rest) -> None:
+    """It would be dropped as one that is known."""
+    first = await flow(rest, PUBLISH)
+    second = await flow(rest, trigger="lead.won")
+    before = (await rest.post(f"/workflows/{first}/execute?wait=10", {"input": {"x": 0}})).json()["id"]
+    for execution in range(before + 1, before + 9):
+        key = f"execution:{execution}/tell/"
+        await send(rest, {}, idempotency_key=key)
+        refused = await rest.post("/events", {}, idempotency_key=f"@{key}")
+        assert (refused.status, refused.pointers) == (422, ["/idempotency_key"])
+    await rest.post(f"/workflows/{first}/execute?wait=10", {"input": {"x": 1}})
+    assert [one["input"]["who"] for one in await many_of(rest, second, 2)] == [1, 0]
+
+
+async def many_of(rest: Rest, workflow: int, many: int) -> list[Any]:
+    """The newest first, as they ended."""
+    for _ in range(500):
+        if len(found := await executions(rest, workflow)) >= many:
+            return [await ended(rest, one["execution_id"]) for one in found]
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"workflow {workflow} was not started {many} times")
 
 
 async def one_of(rest: Rest, workflow: int) -> Any:
@@ -370,6 +406,14 @@ async def test_a_type_that_is_none_fails_its_task(here: Rest) -> None:
         "/workflows", {"nodes": [{"id": "a", "type": "publish_event", "data": {"event": "a b"}}]}
     )
     assert answer.pointers == ["/nodes/0/data"]
+
+
+async def test_a_document_takes_no_name_of_our_own(here: Rest) -> None:
+    node = {"id": "a", "type": "publish_event", "data": {"event": "a", "key": "@execution:1/tell/"}}
+    assert (await here.post("/workflows", {"nodes": [node]})).pointers == ["/nodes/0/data"]
+    number = await flow(here, {**node, "data": {"event": "a", "key": "{{input.key}}"}})
+    started = await here.post(f"/workflows/{number}/execute?wait=10", {"input": {"key": "@execution:1/tell/"}})
+    assert started.json()["error"]["type"] == "invalid_config"
 
 
 # --- pages, and servers that are away ---

@@ -55,6 +55,7 @@ def test_an_event_over_grpc(served: Served) -> None:
         ({"payload_json": "{"}, "not valid JSON"),
         ({"payload_json": '{"a": NaN}'}, "NaN"),
         ({"idempotency_key": "k" * 300}, "1 to 255"),
+        ({"idempotency_key": "@execution:1/tell/"}, "the first not '@'"),
     ],
 )
 def test_a_refused_event_over_grpc(served: Served, fields: dict[str, Any], said: str) -> None:
@@ -95,6 +96,8 @@ def test_the_command_line(served: Served) -> None:
     for words in (
         ("emit", "a b"),
         ("emit", "a", "--data", "{"),
+        ("emit", "a", "--idempotency-key", "@execution:1/tell/"),
+        ("execute", number, "--idempotency-key", "@event:1:1"),
         ("triggers", "add", number, "--condition", '{"nope": 1}'),
         ("triggers", "delete", number, one),
     ):

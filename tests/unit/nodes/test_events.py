@@ -10,7 +10,7 @@ from tests.unit.nodes.harness import CATALOG, failure, faults, run
 
 async def test_an_event_is_published_under_a_key() -> None:
     assert await run("publish_event", {"event": "lead.won", "data": [1]}) == Completed(
-        {"event": "lead.won", "key": "execution:7/a/"}, None, (Publication("lead.won", [1], "execution:7/a/"),)
+        {"event": "lead.won", "key": "@execution:7/a/"}, None, (Publication("lead.won", [1], "@execution:7/a/"),)
     )
     outcome = await run("emit", {"event": "a", "idempotencyKey": "mine"})
     assert isinstance(outcome, Completed)
