@@ -314,6 +314,7 @@ class WaitTable(Base, table=True):
         UniqueConstraint("execution_id", "task"),
         Index("ix_wait_page", "namespace", "kind", "id"),
         _partial("ix_wait_open", "namespace", "kind", "id", where="decided_at IS NULL"),
+        _partial("ix_wait_decision", "namespace", "kind", "decision", "id", where="decision IS NOT NULL"),
         _partial("ix_wait_topic", "topic", "id", where="decided_at IS NULL AND topic IS NOT NULL"),
         _partial("ix_wait_lookback", "id", where="lookback IS NOT NULL AND decided_at IS NULL"),
         _partial("ix_wait_event", "decided_by", where="kind = 'event' AND decided_by IS NOT NULL"),

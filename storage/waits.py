@@ -1,10 +1,13 @@
-"""Pages of waits: each query walks one index backwards and stops after `limit` rows."""
+"""Pages of waits: all of a kind, the open ones, or those of a decision, each backwards along an index; `limit` rows.
+
+Those of one execution are found by it, and sorted.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Select, select
 
 from engine.waits import Wait, WaitFilter
 from storage.tables import metadata
@@ -33,6 +36,10 @@ _EQUAL = ("kind", "id", "execution_id", "task", "topic", "decision")
 
 
 def list_waits(connection: Connection, where: WaitFilter, before: int | None, limit: int) -> list[Wait]:
+    return [_record(row) for row in connection.execute(page(where, before, limit))]
+
+
+def page(where: WaitFilter, before: int | None, limit: int) -> Select[Any]:
     terms = [wait.c.namespace == where.namespace]
     terms += [wait.c[name] == getattr(where, name) for name in _EQUAL if getattr(where, name) is not None]
     if where.pending is not None:
@@ -40,8 +47,7 @@ def list_waits(connection: Connection, where: WaitFilter, before: int | None, li
     if before is not None:
         terms.append(wait.c.id < before)
     columns = (wait.c[name] for name in COLUMNS)
-    rows = connection.execute(select(*columns).where(*terms).order_by(wait.c.id.desc()).limit(limit))
-    return [_record(row) for row in rows]
+    return select(*columns).where(*terms).order_by(wait.c.id.desc()).limit(limit)
 
 
 def _record(row: Sequence[Any]) -> Wait:

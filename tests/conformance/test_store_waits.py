@@ -10,7 +10,9 @@ from engine.model import Answer
 from engine.ports import Append, Store
 from engine.states import ExecutionStatus
 from engine.waits import Decision, Lapse, NewWait, Wait, WaitFilter, WaitLapse, signal_name
-from tests.stores import SPACE, TOLD, begins, ends, execution, parks, says, seqs
+from storage.schema import migration_engine
+from storage.waits import page
+from tests.stores import SPACE, TOLD, begins, ends, execution, parks, says, seqs, sql
 
 ALL = WaitFilter(SPACE)
 
@@ -233,3 +235,45 @@ async def test_a_list_shows_what_is_asked_for(store: Store, lease: int) -> None:
     assert await found(topic="order.paid", pending=True) == {(first, "e")}
     assert await found(topic="order.%") == set()
     assert await store.list_waits(WaitFilter("elsewhere"), None, 10) == []
+
+
+@pytest.mark.parametrize(
+    ("where", "index"),
+    [
+        ({"pending": True}, "ix_wait_open"),
+        ({"decision": "rejected"}, "ix_wait_decision"),
+        ({"decision": "rejected", "pending": False}, "ix_wait_decision"),
+    ],
+)
+async def test_a_page_among_many_waits_is_found_by_an_index(
+    store: Store, store_url: str, where: dict[str, Any], index: str
+) -> None:
+    """One in a thousand waits was rejected, the oldest of them all."""
+    rows = "SELECT n FROM generate_series(1, 10000) AS n"
+    if store_url.startswith("sqlite"):
+        rows = "WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 10000) SELECT n FROM s"
+    now, details = ("0", "x'7b7d'") if store_url.startswith("sqlite") else ("now()", "'\\x7b7d'::bytea")
+    word = "CASE WHEN n <= 10 THEN 'rejected' WHEN n <= 9000 THEN 'approved' END"
+    decided_at = f"CASE WHEN n <= 9000 THEN {now} END"
+    sql(
+        store_url,
+        "INSERT INTO wait (namespace, workflow_id, execution_id, task, kind, details, opened_at, decided_at, decision) "
+        f"SELECT '{SPACE}', 1, n, 'a', 'approval', {details}, {now}, {decided_at}, {word} FROM ({rows}) AS r",
+    )
+    asked = WaitFilter(SPACE, "approval", **where)
+    assert f"{index} " in _plan(store_url, asked)
+    found = await store.list_waits(asked, None, 20)
+    assert len(found) == (10 if "decision" in where else 20)
+
+
+def _plan(url: str, where: WaitFilter) -> str:
+    engine = migration_engine(url)
+    compiled = page(where, 10**6, 20).compile(engine)
+    names = compiled.positiontup
+    values = compiled.params if names is None else tuple(compiled.params[name] for name in names)
+    explain = "EXPLAIN QUERY PLAN" if url.startswith("sqlite") else "EXPLAIN"
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ANALYZE wait")
+        plan = "\n".join(str(row) for row in connection.exec_driver_sql(f"{explain} {compiled}", values))
+    engine.dispose()
+    return plan

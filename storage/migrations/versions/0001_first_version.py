@@ -225,6 +225,13 @@ def upgrade() -> None:  # noqa: PLR0915 - the whole schema
             postgresql_where=sa.text("decided_at IS NULL"),
         )
         batch_op.create_index(
+            "ix_wait_decision",
+            ["namespace", "kind", "decision", "id"],
+            unique=False,
+            sqlite_where=sa.text("decision IS NOT NULL"),
+            postgresql_where=sa.text("decision IS NOT NULL"),
+        )
+        batch_op.create_index(
             "ix_wait_topic",
             ["topic", "id"],
             unique=False,
