@@ -157,7 +157,7 @@ def test_results_that_are_too_large_together_fail_the_map() -> None:
 def test_a_map_ends_as_soon_as_its_results_are_too_large(result: Any) -> None:
     """Those of 10,000 items would not fit into memory."""
     drive = begun(mapping(on_error="continue"), list(range(1_000)), FanOut(1_000, 3, 1_000), Task("b"))
-    steps = []
+    steps: list[Any] = []
     while "m" in drive.run.state.active:
         steps.append(drive.result(f"m[{len(steps)}]", result))
     ended, step = len(steps), steps[-1]
