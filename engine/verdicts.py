@@ -47,8 +47,9 @@ class ApprovalRequest(Record, frozen=True):
     def faults(self, verdict: Verdict, by: str | None, comment: str | None, data: Any) -> list[Fault]:
         """What is wrong with a decision. Who has a role is not known here, so with roles anybody may decide."""
         faults = []
-        if by is not None and self.approvers and not self.roles and by not in self.approvers:
-            faults.append(Fault(f"it is for {self.who()} to decide, not for {by!r:.100}", "/by", "not_an_approver"))
+        if self.approvers and not self.roles and by not in self.approvers:
+            other = "say who decides" if by is None else f"not for {by!r:.100}"
+            faults.append(Fault(f"it is for {self.who()} to decide: {other}", "/by", "not_an_approver"))
         rejects = verdict is Verdict.REJECTED
         if not (comment or "").strip() and (self.require_comment is True or (rejects and self.require_comment)):
             faults.append(Fault("say why: this approval needs a comment", "/comment", "required"))

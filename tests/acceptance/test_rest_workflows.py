@@ -31,6 +31,7 @@ async def test_create_answers_what_the_document_shows(rest: Rest) -> None:
         "dialect": "ordered_tasks",
     }
     assert answer["created_at"].endswith("Z")
+    assert answer.pop("warnings") == []
     assert (await rest.get(made.headers["location"])).json() == answer
 
 

@@ -302,7 +302,7 @@ async def test_a_timeout_ends_the_attempt_and_reaches_the_handler(bench: Bench) 
     result = await bench.result("async:wait", timeout=0.3)
     message = "the attempt took longer than its timeout of 0.3 s"
     assert result == Failed(Failure("timeout", message, "t0"), True)
-    assert bench.reports[0][2] >= 0.3
+    assert bench.reports[0][2] > 0.29
     assert bench.marks.has("t0.cancelled")
 
 
