@@ -41,10 +41,11 @@ from engine.progress import Progress
 from engine.received import ReceivedEvent, Trigger
 from engine.reception import Reception, start_key
 from engine.sources import Source
+from engine.state import State
 from engine.states import ExecutionStatus, is_terminal
 from engine.trials import Trials
 from engine.triggers import Triggers
-from engine.views import Views
+from engine.views import Folded, Views
 from engine.waits import OWN
 from engine.worker import Worker
 
@@ -273,19 +274,20 @@ class WorkflowService:
         with self._progress.await_end(execution_id) as news:
             if seconds and self._runs_here(execution_id):
                 await _wait(news, min(seconds, POLL))
-            return await self._until(execution_id, news, deadline, lambda view: is_terminal(view.status))
+            folded = await self._until(execution_id, news, deadline, lambda state: is_terminal(state.status))
+            return await self._views.render(folded)
 
     async def _until(
-        self, execution_id: int, news: asyncio.Event, deadline: float, reached: Callable[[ExecutionView], bool]
-    ) -> ExecutionView:
+        self, execution_id: int, news: asyncio.Event, deadline: float, reached: Callable[[State], bool]
+    ) -> Folded:
         """The execution when `reached` holds of it, or when the loop's clock is at `deadline`."""
         loop = asyncio.get_running_loop()
         while True:
             news.clear()
-            view = await self._views.get(execution_id)
+            folded = await self._views.fold(execution_id)
             left = deadline - loop.time()
-            if reached(view) or left <= 0:
-                return view
+            if reached(folded.state) or left <= 0:
+                return folded
             await _wait(news, min(left, POLL))
 
     def _runs_here(self, execution_id: int) -> bool:
@@ -332,10 +334,10 @@ class WorkflowService:
                 if events and events[-1].type in TERMINAL_TYPES:
                     return
                 if not events:
-                    view = await self._views.get(execution_id)
-                    if not is_terminal(view.status):
+                    state = (await self._views.fold(execution_id)).state
+                    if not is_terminal(state.status):
                         await _wait(news, POLL)
-                    elif view.last_seq <= after:  # else it ended between the two reads
+                    elif state.seq <= after:  # else it ended between the two reads
                         return
 
     # --- signals ---
@@ -345,20 +347,20 @@ class WorkflowService:
 
         Raises `AlreadyEnded`, also when it has failed and only compensates.
         """
-        view = await self._views.get(execution_id)
-        if is_terminal(view.status):
-            raise AlreadyEnded(f"execution {execution_id} is {view.status}; nothing can change it any more")
-        if view.status is not ExecutionStatus.COMPENSATING:
+        state = (await self._views.fold(execution_id)).state
+        if is_terminal(state.status):
+            raise AlreadyEnded(f"execution {execution_id} is {state.status}; nothing can change it any more")
+        if state.status is not ExecutionStatus.COMPENSATING:
             await self._put(Signal(execution_id, "cancel", "cancel", msgspec.json.encode(reason), "cancel"))
             deadline = asyncio.get_running_loop().time() + CANCEL_WAIT
             with self._progress.follow(execution_id) as news:
-                view = await self._until(execution_id, news, deadline, _has_stopped)
-        if view.status is ExecutionStatus.CANCELLED:
-            return view.status
-        if view.status is ExecutionStatus.COMPENSATING and view.cancel_requested:
-            return view.status
-        if _has_stopped(view):
-            status = "failed, and compensates," if view.status is ExecutionStatus.COMPENSATING else view.status
+                state = (await self._until(execution_id, news, deadline, _has_stopped)).state
+        if state.status is ExecutionStatus.CANCELLED:
+            return state.status
+        if state.status is ExecutionStatus.COMPENSATING and state.cancelling:
+            return state.status
+        if _has_stopped(state):
+            status = "failed, and compensates," if state.status is ExecutionStatus.COMPENSATING else state.status
             raise AlreadyEnded(f"execution {execution_id} was {status} before the cancel was recorded")
         return None
 
@@ -381,9 +383,9 @@ class WorkflowService:
         if heard is not None:
             return heard == stored
         if stored is None:
-            view = await self._views.get(execution_id)
-            if is_terminal(view.status):
-                raise AlreadyEnded(f"execution {execution_id} is {view.status}; nothing can change it any more")
+            state = (await self._views.fold(execution_id)).state
+            if is_terminal(state.status):
+                raise AlreadyEnded(f"execution {execution_id} is {state.status}; nothing can change it any more")
         return stored is not None
 
     async def _put(self, signal: Signal) -> int | None:
@@ -443,9 +445,9 @@ def _row_of(execution_id: int, start: NewExecution, at: float) -> ExecutionRow:
     )
 
 
-def _has_stopped(view: ExecutionView) -> bool:
+def _has_stopped(state: State) -> bool:
     """Whether its end is decided."""
-    return is_terminal(view.status) or view.status is ExecutionStatus.COMPENSATING
+    return is_terminal(state.status) or state.status is ExecutionStatus.COMPENSATING
 
 
 def _answer(answer: "asyncio.Future[Committed]", result: Committed | MillraceError) -> None:

@@ -29,7 +29,9 @@ BEGUN = 1_000
 """Rows of executions that this process has just started: who waits for one need not read it."""
 
 
-class _Folded:
+class Folded:
+    """An execution whose status and flags can be looked at for nothing. `state` is shared: it goes on at any await."""
+
     __slots__ = ("entry", "kept", "row", "state", "view")
 
     def __init__(self, row: ExecutionRow, entry: Entry) -> None:
@@ -47,7 +49,7 @@ class Views:
     def __init__(self, store: Store, library: Library) -> None:
         self._store = store
         self._library = library
-        self._kept: OrderedDict[int, _Folded] = OrderedDict()
+        self._kept: OrderedDict[int, Folded] = OrderedDict()
         self._weight = 0
         self._begun: dict[int, ExecutionRow] = {}
 
@@ -59,7 +61,10 @@ class Views:
 
     async def get(self, execution_id: int) -> ExecutionView:
         """The execution as its journal has it now. Raises `ExecutionNotFound`."""
-        folded = await self._fold(execution_id)
+        return await self.render(await self.fold(execution_id))
+
+    async def render(self, folded: Folded) -> ExecutionView:
+        """All that a caller sees of it, each begun task with its input: what an answer costs, and a look need not."""
         if folded.view is None:
             folded.view = _view(folded)
         line = [key for key, task in folded.state.active.items() if task.status is TaskStatus.SCHEDULED]
@@ -80,9 +85,10 @@ class Views:
 
     async def heard(self, execution_id: int, dedupe_key: str) -> int | None:
         """The id of the signal with this key that its journal has. Raises `ExecutionNotFound`."""
-        return (await self._fold(execution_id)).state.heard.get(dedupe_key)
+        return (await self.fold(execution_id)).state.heard.get(dedupe_key)
 
-    async def _fold(self, execution_id: int) -> _Folded:
+    async def fold(self, execution_id: int) -> Folded:
+        """The execution as its journal has it now, to look at. Raises `ExecutionNotFound`."""
         folded = self._kept.get(execution_id)
         if folded is not None and is_terminal(folded.state.status):
             return folded
@@ -100,15 +106,15 @@ class Views:
         self._keep(folded)
         return folded
 
-    async def _begin(self, execution_id: int) -> _Folded:
+    async def _begin(self, execution_id: int) -> Folded:
         row = self._begun.pop(execution_id, None)
         row = row or (await self._store.get_executions([execution_id])).get(execution_id)
         if row is None:
             raise ExecutionNotFound(f"there is no execution {execution_id}; list them with GET /executions")
         entry = (await self._library.get([row.version_id]))[row.version_id]
-        return _Folded(row, entry)
+        return Folded(row, entry)
 
-    def _keep(self, folded: _Folded) -> None:
+    def _keep(self, folded: Folded) -> None:
         self._forget(folded.row.id)
         folded.kept = folded.state.weight
         self._weight += folded.kept
@@ -134,7 +140,7 @@ def _why(slot: PoolSlot) -> str:
             assert_never(slot.stage)
 
 
-def _view(folded: _Folded) -> ExecutionView:
+def _view(folded: Folded) -> ExecutionView:
     row, state = folded.row, folded.state
     status = derived_status(state)
     order = folded.entry.graph.display_order
@@ -162,7 +168,7 @@ def _view(folded: _Folded) -> ExecutionView:
     )
 
 
-def _compensations(folded: _Folded) -> list[TaskRun]:
+def _compensations(folded: Folded) -> list[TaskRun]:
     """Those that have begun, then those that will, in their order; none while nothing is undone."""
     state = folded.state
     if not state.stopping:
@@ -182,7 +188,7 @@ def _addresses(state: State, outer: Iterable[str]) -> Iterator[str]:
             yield from _addresses(state, fan.first(key))
 
 
-def _task_run(folded: _Folded, run: str) -> TaskRun:
+def _task_run(folded: Folded, run: str) -> TaskRun:
     graph = folded.entry.graph
     vertex = graph.by_key[run]
     key = vertex.key

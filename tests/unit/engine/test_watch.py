@@ -24,11 +24,11 @@ def service(*reads: list[StoredEvent]) -> WorkflowService:
     async def get_executions(ids: list[int]) -> dict[int, Any]:
         return {1: None}
 
-    async def get(execution_id: int) -> Any:
-        return SimpleNamespace(status=ExecutionStatus.COMPLETED, last_seq=2)
+    async def fold(execution_id: int) -> Any:
+        return SimpleNamespace(state=SimpleNamespace(status=ExecutionStatus.COMPLETED, seq=2))
 
     store: Any = SimpleNamespace(read_events=read_events, get_executions=get_executions)
-    views: Any = SimpleNamespace(get=get)
+    views: Any = SimpleNamespace(fold=fold)
     nobody: Any = None
     return WorkflowService(
         store,
