@@ -49,7 +49,10 @@ class TriggerProblemAnswer(msgspec.Struct, frozen=True):
 
 
 class ReactionAnswer(msgspec.Struct, frozen=True):
-    """An event and what followed. Not `handled`: it is stored, and the rest follows by itself."""
+    """An event and what followed. Not `handled`: it is stored, and the rest follows by itself.
+
+    `woken` names the first 1,000 of the `woken_count` tasks.
+    """
 
     event_id: int
     type: str
@@ -59,11 +62,12 @@ class ReactionAnswer(msgspec.Struct, frozen=True):
     replayed: bool
     started: list[StartedByEventAnswer]
     woken: list[WokenByEventAnswer]
+    woken_count: int
     problems: list[TriggerProblemAnswer]
 
 
 class ReceivedAnswer(msgspec.Struct, frozen=True):
-    """An event as it was received, and what followed."""
+    """An event as it was received, and what followed. `woken` names the first 1,000 of the `woken_count` tasks."""
 
     event_id: int
     type: str
@@ -73,6 +77,7 @@ class ReceivedAnswer(msgspec.Struct, frozen=True):
     payload: msgspec.Raw
     started: list[StartedByEventAnswer]
     woken: list[WokenByEventAnswer]
+    woken_count: int
     problems: list[TriggerProblemAnswer]
 
 
@@ -114,5 +119,6 @@ def _outcome(found: Reaction) -> dict[str, Any]:
     return {
         "started": [StartedByEventAnswer(**plain(one)) for one in outcome.started],
         "woken": [WokenByEventAnswer(**plain(one)) for one in outcome.woken],
+        "woken_count": outcome.woken_count,
         "problems": [TriggerProblemAnswer(**plain(one)) for one in outcome.problems],
     }

@@ -21,6 +21,8 @@ def emit(event: str, payload_json: str | None, idempotency_key: str | None, as_j
         say(f"started execution {one['execution_id']} of workflow {one['workflow_id']} (trigger {one['trigger_id']})")
     for one in answer["woken"]:
         say(f"woke the task {one['task']} of execution {one['execution_id']}")
+    if more := answer["woken_count"] - len(answer["woken"]):
+        say(f"and {more} more")
     for one in answer["problems"]:
         say(f"trigger {one['trigger_id']} of workflow {one['workflow_id']} failed: {one['message']}")
 

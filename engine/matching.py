@@ -17,7 +17,7 @@ from engine.expressions.scope import Named
 from engine.expressions.templates import Template, compile_condition
 from engine.failpoints import hit
 from engine.model import DEFAULT_NAMESPACE, Answer, Record
-from engine.received import EventStore, EventWait, ReceivedEvent
+from engine.received import EventStore, EventWait, ReceivedEvent, WokenByEvent
 from engine.rendering import VALUES
 from engine.triggers import COMPILED, EventScope
 from engine.waits import Decision, WaitStore
@@ -28,6 +28,8 @@ PAGE = 100
 """Waits, or events, that are read at once."""
 BYTES = 4 * 1024 * 1024
 """Of the payload, once for each wait, in one transaction; a larger payload goes alone."""
+NAMED = 1000
+"""Of the tasks that an event has woken: what is said of it stays small, however many they are."""
 RECEIVED = "received"
 """The decision on a wait that an event has ended, and the label of its task."""
 Tell = Callable[[tuple[int, ...]], None]
@@ -58,14 +60,14 @@ class Matching:
         self._waits = waits
         self._tell = tell
 
-    async def wake(self, event: ReceivedEvent, scope: EventScope) -> list[EventWait]:
-        """Ends every open wait that `event` is for; answers all that it has ever ended."""
+    async def wake(self, event: ReceivedEvent, scope: EventScope) -> tuple[list[WokenByEvent], int]:
+        """Ends every open wait that `event` is for. The first `NAMED` it has ever ended, and how many there are."""
         after = 0
         while True:
             waits = await self._events.waits_for(DEFAULT_NAMESPACE, event.type, after, PAGE)
             await self._decide([wait for wait in waits if _fits(wait, event, scope)], event, scope)
             if len(waits) < PAGE:
-                return await self._events.woken_by(_name(event))
+                return await self._events.woken_by(_name(event), NAMED)
             after = waits[-1].id
 
     async def look_back(self) -> None:

@@ -89,6 +89,13 @@ class EventWait(Record, frozen=True, omit_defaults=False):
     details: bytes
 
 
+class WokenByEvent(Record, frozen=True, omit_defaults=False):
+    """A task that waited for an event, and has it now."""
+
+    execution_id: int
+    task: str
+
+
 class EventStore(Protocol):
     """Triggers, and events from outside."""
 
@@ -145,8 +152,8 @@ class EventStore(Protocol):
         """Open waits for events of this type, with `id > after`, by id."""
         ...
 
-    async def woken_by(self, by: str) -> list[EventWait]:
-        """Waits for events that were decided by whom `Decision.by` called so, by id."""
+    async def woken_by(self, by: str, limit: int) -> tuple[list[WokenByEvent], int]:
+        """Whose waits for events were decided by whom `Decision.by` called so: the first by id, and how many in all."""
         ...
 
     async def waits_looking_back(self, after: int, limit: int) -> list[EventWait]:

@@ -18,7 +18,16 @@ from engine.errors import Exhausted, IdempotencyMismatch, Invalid, MillraceError
 from engine.failpoints import hit
 from engine.matching import Matching
 from engine.model import DEFAULT_NAMESPACE, Record
-from engine.received import UNNAMED, WHAT_TYPES_ARE, EventStore, NewReceived, ReceivedEvent, Trigger, is_event_type
+from engine.received import (
+    UNNAMED,
+    WHAT_TYPES_ARE,
+    EventStore,
+    NewReceived,
+    ReceivedEvent,
+    Trigger,
+    WokenByEvent,
+    is_event_type,
+)
 from engine.triggers import EventScope, holds
 from engine.waits import OWN
 
@@ -45,13 +54,6 @@ class StartedByEvent(Record, frozen=True, omit_defaults=False):
     trigger_id: int
 
 
-class WokenByEvent(Record, frozen=True, omit_defaults=False):
-    """A task that waited for an event, and has it now."""
-
-    execution_id: int
-    task: str
-
-
 class TriggerProblem(Record, frozen=True, omit_defaults=False):
     """A trigger that could not do its work; it harmed no other."""
 
@@ -62,10 +64,11 @@ class TriggerProblem(Record, frozen=True, omit_defaults=False):
 
 
 class Outcome(Record, frozen=True):
-    """What followed from an event, as it is stored."""
+    """What followed from an event, as it is stored. `woken` names the first of the `woken_count` tasks."""
 
     started: tuple[StartedByEvent, ...] = ()
     woken: tuple[WokenByEvent, ...] = ()
+    woken_count: int = 0
     problems: tuple[TriggerProblem, ...] = ()
 
 
@@ -174,9 +177,8 @@ class Reception:
             if len(triggers) < PAGE:
                 break
             after = triggers[-1].id
-        waits = await self._matching.wake(event, scope)
-        woken = tuple(WokenByEvent(wait.execution_id, wait.task) for wait in waits)
-        return Outcome(tuple(started), woken, tuple(problems))
+        woken, count = await self._matching.wake(event, scope)
+        return Outcome(tuple(started), tuple(woken), count, tuple(problems))
 
     async def _trigger(
         self, trigger: Trigger, scope: EventScope, event: ReceivedEvent, payload: Any

@@ -323,6 +323,7 @@ def reaction_message(made: Reaction) -> pb.EmitEventResponse:
         replayed=made.replayed,
         started=[pb.StartedByEvent(**plain(one)) for one in outcome.started],
         woken=[pb.WokenByEvent(**plain(one)) for one in outcome.woken],
+        woken_count=outcome.woken_count,
         problems=[pb.TriggerProblem(**plain(one)) for one in outcome.problems],
     )
 

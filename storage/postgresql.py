@@ -33,7 +33,7 @@ from engine.ports import (
     TaskEdit,
     VersionRow,
 )
-from engine.received import EventWait, NewReceived, ReceivedEvent, Trigger, TriggerSpec
+from engine.received import EventWait, NewReceived, ReceivedEvent, Trigger, TriggerSpec, WokenByEvent
 from engine.secrets import Secret
 from engine.waits import Decision, Wait, WaitFilter
 from storage import pages, postgresql_drafts, postgresql_waits, schema, waits
@@ -51,7 +51,7 @@ from storage.postgresql_batch import PREPARED
 from storage.postgresql_bell import Bell
 from storage.postgresql_pool import Pool
 from storage.postgresql_session import Broken, Part, Rows, Session
-from storage.records import execution_record
+from storage.records import execution_record, woken_records
 
 T = TypeVar("T")
 STARTS = 512
@@ -248,8 +248,8 @@ class PostgreSQLStore:
     async def waits_for(self, namespace: str, event: str, after: int, limit: int) -> list[EventWait]:
         return inbound.wait_records(await self._read(inbound.waits_for(namespace, event, after, limit)))
 
-    async def woken_by(self, by: str) -> list[EventWait]:
-        return inbound.wait_records(await self._read(inbound.woken_by(by)))
+    async def woken_by(self, by: str, limit: int) -> tuple[list[WokenByEvent], int]:
+        return woken_records(await self._read(inbound.woken_by(by, limit)))
 
     async def waits_looking_back(self, after: int, limit: int) -> list[EventWait]:
         return inbound.wait_records(await self._read(inbound.looking_back(after, limit)))

@@ -10,6 +10,7 @@ from storage.records import (
     RECEIVED_COLUMNS,
     TRIGGER_COLUMNS,
     WAIT_COLUMNS,
+    WOKEN,
     event_wait_record,
     received_record,
     trigger_record,
@@ -103,8 +104,8 @@ def waits_for(namespace: str, event: str, after: int, limit: int) -> Part:
     return f"{_WAITS} {where}", (event, WAITS, namespace, after, limit)
 
 
-def woken_by(by: str) -> Part:
-    return f"{_WAITS} kind = '{WAITS}' AND decided_by = %s ORDER BY id", (by,)
+def woken_by(by: str, limit: int) -> Part:
+    return f"{WOKEN} WHERE kind = '{WAITS}' AND decided_by = %s ORDER BY id LIMIT {limit:d}", (by,)
 
 
 def looking_back(after: int, limit: int) -> str:

@@ -18,7 +18,7 @@ from engine.model import (
     WorkflowVersion,
 )
 from engine.ports import Append, NewTask
-from engine.received import EventWait, ReceivedEvent, Trigger
+from engine.received import EventWait, ReceivedEvent, Trigger, WokenByEvent
 from engine.states import ExecutionStatus
 
 _encode = msgspec.json.Encoder().encode
@@ -214,3 +214,12 @@ def event_wait_record(row: Sequence[Any]) -> EventWait:
     """From `WAIT_COLUMNS`."""
     number, execution_id, task, event, details = row
     return EventWait(number, execution_id, task, event, bytes(details))
+
+
+WOKEN = "SELECT execution_id, task, count(*) OVER () FROM wait"
+"""How many there are stands in each row, whatever limit the rows have."""
+
+
+def woken_records(rows: Sequence[Sequence[Any]]) -> tuple[list[WokenByEvent], int]:
+    """From rows of `WOKEN`."""
+    return [WokenByEvent(execution_id, task) for execution_id, task, _ in rows], rows[0][2] if rows else 0

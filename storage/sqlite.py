@@ -36,7 +36,7 @@ from engine.ports import (
     TaskEdit,
     VersionRow,
 )
-from engine.received import EventWait, NewReceived, ReceivedEvent, Trigger, TriggerSpec
+from engine.received import EventWait, NewReceived, ReceivedEvent, Trigger, TriggerSpec, WokenByEvent
 from engine.secrets import Secret
 from engine.waits import Decision, Wait, WaitFilter
 from storage import (
@@ -237,8 +237,8 @@ class SQLiteStore:
     async def waits_for(self, namespace: str, event: str, after: int, limit: int) -> list[EventWait]:
         return await self._read_raw(lambda db: sqlite_received.waits_for(db, namespace, event, after, limit))
 
-    async def woken_by(self, by: str) -> list[EventWait]:
-        return await self._read_raw(lambda db: sqlite_received.woken_by(db, by))
+    async def woken_by(self, by: str, limit: int) -> tuple[list[WokenByEvent], int]:
+        return await self._read_raw(lambda db: sqlite_received.woken_by(db, by, limit))
 
     async def waits_looking_back(self, after: int, limit: int) -> list[EventWait]:
         return await self._read_raw(lambda db: sqlite_received.looking_back(db, after, limit))

@@ -6,15 +6,17 @@ from typing import Any
 
 from engine.errors import EventNotFound
 from engine.model import DEFAULT_NAMESPACE
-from engine.received import ANY, WAITS, EventWait, NewReceived, ReceivedEvent, Trigger
+from engine.received import ANY, WAITS, EventWait, NewReceived, ReceivedEvent, Trigger, WokenByEvent
 from storage.columns import MICROSECONDS, from_microseconds, is_id
 from storage.records import (
     RECEIVED_COLUMNS,
     TRIGGER_COLUMNS,
     WAIT_COLUMNS,
+    WOKEN,
     event_wait_record,
     received_record,
     trigger_record,
+    woken_records,
 )
 from storage.sqlite_reads import id_list
 
@@ -111,8 +113,9 @@ def waits_for(db: sqlite3.Connection, namespace: str, event: str, after: int, li
     return waits(db, where, event, namespace, after, limit)
 
 
-def woken_by(db: sqlite3.Connection, by: str) -> list[EventWait]:
-    return waits(db, f"kind = '{WAITS}' AND decided_by = ? ORDER BY id", by)
+def woken_by(db: sqlite3.Connection, by: str, limit: int) -> tuple[list[WokenByEvent], int]:
+    rows = db.execute(f"{WOKEN} WHERE kind = '{WAITS}' AND decided_by = ? ORDER BY id LIMIT ?", (by, limit))
+    return woken_records(rows.fetchall())
 
 
 def looking_back(db: sqlite3.Connection, after: int, limit: int) -> list[EventWait]:

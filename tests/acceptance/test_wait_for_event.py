@@ -11,6 +11,7 @@ from bootstrap.settings import Settings
 from bootstrap.wiring import open_service
 from engine import matching
 from engine.ports import Store
+from engine.received import WokenByEvent
 from engine.service import WorkflowService
 from tests.acceptance.test_events import ended, flow, send
 from tests.rest import Rest
@@ -83,6 +84,20 @@ async def test_one_event_ends_every_wait_that_it_fits(rest: Opened, monkeypatch:
     assert {(await ended(rest, execution))["status"] for execution in started} == {"completed"}
 
 
+async def test_an_answer_names_the_first_tasks_and_counts_all(rest: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matching, "NAMED", 2)
+    number = await flow(rest, wait())
+    started = [await start(rest, number) for _ in range(5)]
+    for execution in started:
+        await waits(rest, execution)
+    made = await send(rest, {}, "?type=paid", idempotency_key="k")
+    assert (len(made["woken"]), made["woken_count"]) == (2, 5)
+    again = await send(rest, {}, "?type=paid", idempotency_key="k")
+    kept = (await rest.get(f"/events/{made['event_id']}")).json()
+    assert [(one["woken"], one["woken_count"]) for one in (again, kept)] == [(made["woken"], 5)] * 2
+    assert {(await ended(rest, execution))["status"] for execution in started} == {"completed"}
+
+
 async def test_an_event_that_came_before_counts_within_the_look_back(rest: Opened) -> None:
     sent = await send(rest, {"order": 7}, "?type=paid")
     await send(rest, {"order": 8}, "?type=paid")
@@ -94,8 +109,8 @@ async def test_an_event_that_came_before_counts_within_the_look_back(rest: Opene
         else:
             view = await ended(rest, execution)
             assert (view["status"], view["output"]) == ("completed", {"wait": {"order": 7}})
-            by = await rest.store.woken_by(f"event:{sent['event_id']}")
-            assert [one.execution_id for one in by] == [execution]
+            by = await rest.store.woken_by(f"event:{sent['event_id']}", 10)
+            assert by == ([WokenByEvent(execution, "wait")], 1)
     assert await until_looked_back(rest) == []
 
 

@@ -8,6 +8,7 @@ import pytest
 from engine.errors import BatchRefused
 from engine.model import Answer
 from engine.ports import Append, Store
+from engine.received import WokenByEvent
 from engine.states import ExecutionStatus
 from engine.waits import Decision, Lapse, NewWait, Wait, WaitFilter, WaitLapse, signal_name
 from storage.schema import migration_engine
@@ -204,6 +205,16 @@ async def test_a_wait_may_open_and_close_in_one_append(store: Store, lease: int)
     closed = (WaitLapse("a", Lapse.CLOSED),)
     await store.commit(lease, 2, [says(number, 2, status=ExecutionStatus.FAILED, asks=(asks(),), lapses=closed)])
     assert (await only(store)).decision == "closed"
+
+
+async def test_who_was_woken_is_counted_and_the_first_are_named(store: Store, lease: int) -> None:
+    numbers = [await waiting(store, lease, asks("a", "event", "paid"), asks("b")) for _ in range(3)]
+    for number in reversed(numbers):
+        await store.decide_waits([decides(number, task, "received", by="event:1") for task in "ab"])
+    named = [WokenByEvent(number, "a") for number in numbers]
+    assert await store.woken_by("event:1", 2) == (named[:2], 3)
+    assert await store.woken_by("event:1", 3) == (named, 3)
+    assert await store.woken_by("event:2", 2) == ([], 0)
 
 
 # --- lists ---

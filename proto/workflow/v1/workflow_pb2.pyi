@@ -385,7 +385,7 @@ class EmitEventRequest(_message.Message):
     def __init__(self, type: _Optional[str] = ..., payload: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., payload_json: _Optional[str] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
 
 class EmitEventResponse(_message.Message):
-    __slots__ = ("event_id", "type", "received_at", "handled", "replayed", "started", "woken", "problems")
+    __slots__ = ("event_id", "type", "received_at", "handled", "replayed", "started", "woken", "problems", "woken_count")
     EVENT_ID_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     RECEIVED_AT_FIELD_NUMBER: _ClassVar[int]
@@ -394,6 +394,7 @@ class EmitEventResponse(_message.Message):
     STARTED_FIELD_NUMBER: _ClassVar[int]
     WOKEN_FIELD_NUMBER: _ClassVar[int]
     PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    WOKEN_COUNT_FIELD_NUMBER: _ClassVar[int]
     event_id: int
     type: str
     received_at: str
@@ -402,7 +403,8 @@ class EmitEventResponse(_message.Message):
     started: _containers.RepeatedCompositeFieldContainer[StartedByEvent]
     woken: _containers.RepeatedCompositeFieldContainer[WokenByEvent]
     problems: _containers.RepeatedCompositeFieldContainer[TriggerProblem]
-    def __init__(self, event_id: _Optional[int] = ..., type: _Optional[str] = ..., received_at: _Optional[str] = ..., handled: _Optional[bool] = ..., replayed: _Optional[bool] = ..., started: _Optional[_Iterable[_Union[StartedByEvent, _Mapping]]] = ..., woken: _Optional[_Iterable[_Union[WokenByEvent, _Mapping]]] = ..., problems: _Optional[_Iterable[_Union[TriggerProblem, _Mapping]]] = ...) -> None: ...
+    woken_count: int
+    def __init__(self, event_id: _Optional[int] = ..., type: _Optional[str] = ..., received_at: _Optional[str] = ..., handled: _Optional[bool] = ..., replayed: _Optional[bool] = ..., started: _Optional[_Iterable[_Union[StartedByEvent, _Mapping]]] = ..., woken: _Optional[_Iterable[_Union[WokenByEvent, _Mapping]]] = ..., problems: _Optional[_Iterable[_Union[TriggerProblem, _Mapping]]] = ..., woken_count: _Optional[int] = ...) -> None: ...
 
 class StartedByEvent(_message.Message):
     __slots__ = ("execution_id", "workflow_id", "trigger_id")

@@ -15,7 +15,7 @@ from engine.matching import Matching
 from engine.model import Ask, AwaitSignal, Completed, Failed, Publication, Result
 from engine.opening import opened
 from engine.outcomes import portable, record_of, wait_of
-from engine.received import EventWait, NewReceived, ReceivedEvent, Trigger, TriggerSpec, is_event_type
+from engine.received import EventWait, NewReceived, ReceivedEvent, Trigger, TriggerSpec, WokenByEvent, is_event_type
 from engine.rendering import RULE, VALUES, compile_config, compile_rule
 from engine.trials import TrialScope
 from engine.triggers import EventScope, holds, trigger_faults
@@ -218,8 +218,8 @@ class Waits:
     async def waits_for(self, namespace: str, event: str, after: int, limit: int) -> list[EventWait]:
         return [wait for wait in self.open if wait.id > after][:limit]
 
-    async def woken_by(self, by: str) -> list[EventWait]:
-        return self.open
+    async def woken_by(self, by: str, limit: int) -> tuple[list[WokenByEvent], int]:
+        return [WokenByEvent(wait.execution_id, wait.task) for wait in self.open][:limit], len(self.open)
 
     async def decide_waits(self, decisions: Sequence[Decision]) -> list[bool]:
         self.sizes.append(len(decisions))
@@ -232,5 +232,5 @@ async def test_a_large_payload_is_not_copied_for_all_at_once(size: int, sizes: l
     store: Any = waits
     event = ReceivedEvent(1, "big", msgspec.json.encode("x" * size), None, b"", 0, 0.0, None, None)
     woken = await Matching(store, store, told.append).wake(event, EventScope("x" * size, 0.0))
-    assert (waits.sizes, woken) == (sizes, waits.open)
+    assert (waits.sizes, woken) == (sizes, ([WokenByEvent(wait.execution_id, "a") for wait in waits.open], 10))
     assert [number for some in told for number in some] == list(range(1, 11))
