@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from engine.errors import TaskError
+from engine.errors import Exhausted, TaskError, Unavailable
 from engine.expressions.scope import Named
 from engine.expressions.templates import Template, compile_condition
 from engine.failpoints import hit
@@ -71,17 +71,31 @@ class Matching:
             after = waits[-1].id
 
     async def look_back(self) -> None:
-        """Ends open waits for which an event has come before they were opened."""
+        """Ends open waits for which an event has come before they were opened.
+
+        A wait that cannot look back harms no other, and tries again in the next round; the first failure is raised
+        once all have looked. That a server is away is no fault of a wait, and ends the round.
+        """
+        failure: Exception | None = None
         after = 0
         while True:
             waits = await self._events.waits_looking_back(after, PAGE)
             if waits:
                 hit("event.lookback")
             for wait in waits:
-                await self._look_back(wait)
+                try:
+                    await self._look_back(wait)
+                except (Unavailable, Exhausted):
+                    raise
+                except Exception as error:
+                    place = {"execution": wait.execution_id, "task": wait.task}
+                    log.warning("a wait could not look back", error=repr(error), **place)
+                    failure = failure or error
             if len(waits) < PAGE:
-                return
+                break
             after = waits[-1].id
+        if failure is not None:
+            raise failure
 
     async def _look_back(self, wait: EventWait) -> None:
         after = 0

@@ -114,6 +114,31 @@ async def test_an_event_that_came_before_counts_within_the_look_back(rest: Opene
     assert await until_looked_back(rest) == []
 
 
+async def test_a_wait_that_cannot_look_back_harms_no_other(rest: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It tries again, and finds what it missed once it can."""
+    look, bad = rest.store.events_before, set[int]()
+
+    async def broken_for_some(wait: int, *args: Any) -> Any:
+        if not bad or wait in bad:
+            bad.add(wait)
+            raise ValueError("no page of events")
+        return await look(wait, *args)
+
+    monkeypatch.setattr(rest.store, "events_before", broken_for_some)
+    await send(rest, {"n": 1}, "?type=paid")
+    number = await flow(rest, wait(lookback=60))
+    first = await start(rest, number)
+    for _ in range(500):
+        if bad:
+            break
+        await asyncio.sleep(0.02)
+    second = await start(rest, number)
+    assert (await ended(rest, second))["output"] == {"wait": {"n": 1}}
+    assert (await rest.get(f"/executions/{first}")).json()["status"] == "waiting"
+    monkeypatch.setattr(rest.store, "events_before", look)
+    assert (await ended(rest, first))["output"] == {"wait": {"n": 1}}
+
+
 async def until_looked_back(rest: Opened) -> list[Any]:
     for _ in range(500):
         left = await rest.store.waits_looking_back(0, 10)
