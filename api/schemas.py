@@ -20,8 +20,10 @@ def given() -> Any:
 
 
 _KEY = r"^[A-Za-z0-9_.-]*[A-Za-z_.-][A-Za-z0-9_.-]*$"
+_ACTION = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
 _TASK_KEY = r"^[A-Za-z0-9_-]+$"
 PATTERNS = {
+    _ACTION: "the name of an action has letters, digits, '_', '-' and '.', and begins with none of the last two",
     _KEY: "a key has letters, digits, '_', '-' and '.', not digits alone",
     _TASK_KEY: "the key of a task has letters, digits, '_' and '-'",
 }
@@ -451,7 +453,7 @@ class ActionBody(Strict):
         str,
         Field(
             max_length=limits.NAME,
-            pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$",
+            pattern=_ACTION,
             description="What tasks call it.",
             examples=["fetch-github-issues"],
         ),

@@ -36,20 +36,25 @@ def watch(execution_id: int, as_json: bool) -> int:
 
 
 def follow(execution_id: int, after: int, on_lost: Callable[[str], None]) -> Iterator[Event]:
-    """Events with `seq > after`, until the last one. A lost server is called again. Raises `CommandError`."""
-    heard = 0.0
+    """Events with `seq > after`, until the last one. A lost server is called again; `on_lost` is told once each time.
+
+    Raises `CommandError`.
+    """
+    heard, told = 0.0, False
     while True:
         request = pb.WatchExecutionRequest(execution_id=execution_id, after_seq=after)
         try:
             with connected() as stub:
                 for message in stub.WatchExecution(request):
-                    heard, after = time.monotonic(), message.seq
+                    heard, told, after = time.monotonic(), False, message.seq
                     yield plain(message)
             return
         except Lost as error:
             if not heard or time.monotonic() - heard > RECONNECT:
                 raise
-            on_lost(str(error))
+            if not told:
+                on_lost(str(error))
+            told = True
             time.sleep(PAUSE)
 
 

@@ -118,7 +118,7 @@ class Stack:
 
 
 def main() -> int:
-    """Runs until Ctrl-C; ends by itself, with the reason, when one of its processes does."""
+    """Runs until Ctrl-C. What was killed or asked to end is started again; what fails ends it all, with the reason."""
     parser = argparse.ArgumentParser(prog="python -m deploy.stack", description=__doc__)
     parser.add_argument("--engines", type=int, default=1, metavar="N", help="gRPC servers with an engine (default 1)")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="workers of RQ (default 1)")
@@ -156,9 +156,13 @@ def main() -> int:
 def _watch(processes: Sequence[Process]) -> int:
     while True:
         for process in processes:
-            if not process.alive:
+            if process.alive:
+                continue
+            if process.wait() > 0:
                 print(f"{process.name} ended:\n{process.tail()}", file=sys.stderr)
                 return 1
+            print(f"{process.name} was ended, and is started again", flush=True)
+            process.start()
         time.sleep(0.5)
 
 

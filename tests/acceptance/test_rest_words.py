@@ -31,6 +31,7 @@ async def rest(tmp_path: Path) -> AsyncIterator[Rest]:
             "/key",
             "a key has letters, digits, '_', '-' and '.', not digits alone",
         ),
+        ("/actions", {"name": "a b", "handler_type": "noop"}, "/name", "letters, digits"),
         ("/workflows/dry-run", {"definition": {}, "inputs": {}}, "/inputs", "did you mean 'input'?"),
         ("/nodes/set/test", [], "", "must be an object"),
         ("/nodes/set/test", {"confg": {}}, "/confg", "did you mean 'config'?"),

@@ -120,6 +120,27 @@ def test_the_second_engine_finishes_what_the_first_one_began(stack: Stack, tmp_p
         assert sum(len(calls) for calls in effects.values()) <= 7
 
 
+def test_make_stack_starts_again_what_was_killed(tmp_path: Path) -> None:
+    """As compose does: who tries what `kill -9` does must not lose the store with it."""
+    log = tmp_path / "log"
+    settings = {"REST_PORT": str(free_port()), "GRPC_PORT": str(free_port())}
+    with Process("stack", ["-m", "deploy.stack"], settings, log) as process:
+        process.wait_ready(lambda: "Ctrl-C" in log.read_text())
+        (logs,) = re.findall(r"^logs +(\S+)", log.read_text(), re.MULTILINE)
+        said = Path(logs, "worker-1.log")
+        first = worker_of(said)
+        os.kill(first, signal.SIGKILL)
+        process.wait_ready(lambda: worker_of(said) != first)
+        assert "worker-1 was ended, and is started again" in log.read_text()
+        process.send(signal.SIGINT)
+        assert process.wait() == 0
+
+
+def worker_of(log: Path) -> int:
+    """The process id of the worker that was ready last."""
+    return int(re.findall(r"worker ready .*name=\S+?-(\d+)-", log.read_text())[-1])
+
+
 def test_make_stack_prints_addresses_and_leaves_nothing_behind(tmp_path: Path) -> None:
     log = tmp_path / "log"
     settings = {"REST_PORT": str(free_port()), "GRPC_PORT": str(free_port())}
