@@ -134,7 +134,7 @@ async def test_a_rejection_follows_its_own_edge(door: Door) -> None:
     started = await door.post("/workflows/expenses/execute", {"input": {"what": "A boat", "amount": 1}})
     number = started.json()["execution_id"]
     await door.until(number, "waiting")
-    assert (await door.decide(number, "reject", "manager", comment="no")).status == 200
+    assert (await door.decide(number, "reject", "manager", by="bert", comment="no")).status == 200
     assert (await door.ended(number))["output"] == {"refuse": {"why": "no"}}
 
 

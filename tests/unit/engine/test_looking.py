@@ -86,7 +86,7 @@ async def mapping(engine: Engine, views: Looks) -> int:
         return Completed(call.config)
 
     engine.handlers["map"] = lambda call: FanOut(ITEMS, 1)
-    engine.handlers["seen"] = seen  # type: ignore[assignment]
+    engine.handlers["seen"] = seen
     config = {"items": "{{input}}", "task": {"type": "seen", "config": {"n": "{{item}}"}}}
     number, _ = await engine.start(await engine.define(Task("m", "map", config)), list(range(ITEMS)))
     return number

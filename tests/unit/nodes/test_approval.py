@@ -146,7 +146,7 @@ def test_a_decision_is_what_the_task_gets() -> None:
         (ApprovalRequest(), A, None, None, None, []),
         (ApprovalRequest(approvers=("anna",)), A, "anna", None, None, []),
         (ApprovalRequest(approvers=("anna",)), R, "bert", None, None, ["/by"]),
-        (ApprovalRequest(approvers=("anna",)), A, None, None, None, []),
+        (ApprovalRequest(approvers=("anna",)), A, None, None, None, ["/by"]),
         (ApprovalRequest(approvers=("anna",), roles=("boss",)), A, "bert", None, None, []),
         (ApprovalRequest(require_comment=True), A, None, " ", None, ["/comment"]),
         (ApprovalRequest(require_comment=True), A, None, "x", None, []),
