@@ -211,13 +211,15 @@ def open_stage(folder: Path) -> Iterator[Stage]:
 
 @contextmanager
 def overheard(url: str) -> Iterator[list[str]]:
-    """Everything that is said to this Redis."""
+    """Everything that is said to this database of a Redis; other tests may have others."""
     said: list[str] = []
     with redis.Redis.from_url(url) as client, client.monitor() as monitor:
+        mine = client.connection_pool.connection_kwargs.get("db", 0)
 
         def listen() -> None:
-            while "that is all" not in (command := str(monitor.next_command()["command"])):
-                said.append(command)
+            while "that is all" not in (heard := monitor.next_command())["command"]:
+                if heard["db"] == mine:
+                    said.append(str(heard["command"]))
 
         thread = threading.Thread(target=listen)
         thread.start()
