@@ -25,7 +25,7 @@ from engine.kept import KeptStates
 from engine.library import Entry, Library
 from engine.model import ExecutionRow, Failed, Failure, Result, StartChild, TaskCall
 from engine.pools import Pools, Tickets
-from engine.ports import WHOLE_HISTORY, Append, Committed, NewExecution, Park, Signal, SlotGrant, Store
+from engine.ports import WHOLE_HISTORY, Committed, NewExecution, Park, Signal, SlotGrant, Store
 from engine.progress import Progress
 from engine.runner import Run
 from engine.slots import Slots
@@ -406,10 +406,11 @@ class Worker:
         run.committing = False
         append = step.append
         if not isinstance(answer, Committed):
-            self._refused(run, append, answer)
-        elif append.execution_id in answer.duplicates:
+            self._refused(run, answer)
+        elif (known := answer.duplicates.get(append.execution_id)) is not None:
             run.drop()
             self._forget(run)
+            self.unsure |= known.execution_id == append.execution_id  # our own, stored by a try whose answer was lost
         else:
             self.clock.observe(answer.at)
             try:
@@ -460,9 +461,9 @@ class Worker:
         if due <= at and self.store.shared:
             self.store.notify("claim")
 
-    def _refused(self, run: Run, append: Append, error: MillraceError) -> None:
+    def _refused(self, run: Run, error: MillraceError) -> None:
         """Our memory is not what the journal says: forget it, and read again what is still ours."""
-        if isinstance(error, LeaseLost) or append.start is not None:
+        if isinstance(error, LeaseLost):
             self._dispatch.detach(run.drop())
             self._forget(run)
         else:
@@ -470,8 +471,7 @@ class Worker:
 
     def _restart(self, run: Run, error: Exception) -> None:
         """Forgets the execution and reads it again if it is still ours."""
-        execution_id = run.state.execution_id
-        log.error("execution is read again from its journal", execution=execution_id, exc_info=error)
+        log.error("execution is read again from its journal", execution=run.state.execution_id, exc_info=error)
         self._dispatch.detach(run.drop())
         self._forget(run)
         self.unsure = True
