@@ -17,24 +17,27 @@ Checked = tuple[Path, Source, Report]
 
 
 def validate(files: list[Path], as_json: bool) -> int:
-    """The exit code: 1 if any file has a fault."""
-    checked = _check(files)
+    """The exit code: 1 if any file has a fault, or cannot be read: the others are told all the same."""
+    checked, unread = _check(files)
     if as_json:
         say_json([_plain(path, report) for path, _, report in checked])
     else:
         for path, _, report in checked:
             _tell(path, report)
+    if unread:
+        raise CommandError("; ".join(unread))
     return 1 if any(report.faults for _, _, report in checked) else 0
 
 
 def apply(files: list[Path], as_json: bool) -> None:
     """All are checked before the first is sent."""
-    checked = _check(files)
+    checked, unread = _check(files)
     refused = [entry for entry in checked if entry[2].faults]
     for path, _, report in refused:
         _tell(path, report)
-    if refused:
-        raise CommandError(f"nothing was applied: {len(refused)} of {len(checked)} files have faults")
+    if unread or refused:
+        wrong = f"{len(refused) + len(unread)} of {len(files)} files have faults"
+        raise CommandError("; ".join((f"nothing was applied: {wrong}", *unread)))
     results = [_apply(path, source, key_of(report.head, path.stem)) for path, source, report in checked]
     if as_json:
         say_json(results)
@@ -121,10 +124,19 @@ def rollback(ref: str, version: int, as_json: bool) -> None:
         say(f"workflow {workflow['id']} is at version {version} again: {workflow['name']}")
 
 
-def _check(files: list[Path]) -> list[Checked]:
+def _check(files: list[Path]) -> tuple[list[Checked], list[str]]:
+    """What was read, and why the others were not."""
     authoring = tasks.authoring(tasks.catalog(load_settings()))
-    sources = [(path, read_file(path)) for path in files]
-    return [(path, source, authoring.inspect(source)) for path, source in sources]
+    checked: list[Checked] = []
+    unread: list[str] = []
+    for path in files:
+        try:
+            source = read_file(path)
+        except CommandError as error:
+            unread.append(str(error))
+        else:
+            checked.append((path, source, authoring.inspect(source)))
+    return checked, unread
 
 
 def read_file(path: Path) -> Source:
