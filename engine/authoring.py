@@ -23,6 +23,7 @@ from engine.yaml_documents import encode_yaml
 
 KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*|[0-9][A-Za-z0-9_.-]*[A-Za-z_.-][A-Za-z0-9_.-]*")
 """Letters, digits, `_`, `-`, `.`; not digits alone, which would be an id."""
+_START = re.compile(rb"(?:[ \t]*(?:#[^\n]*)?\n)*(?:---[ \t]*\n)?")
 Form = Literal["tasks", "graph", "steps", "yaml", "source"]
 _DIALECTS = {"tasks": "yaml_tasks", "yaml": "yaml_tasks", "graph": "graph", "steps": "steps"}
 """The dialect that a form is written in."""
@@ -167,7 +168,7 @@ class Authoring:
     # --- writing ---
 
     def written_as(self, draft: Workflow, form: Form) -> Written:
-        """The draft as a document; to the letter what was written if it was written in that form.
+        """The draft as a document, which says its name and key; to the letter what was written if it was written so.
 
         Raises `WrittenOtherwise` for the source of rows, `InvalidWorkflow` for rows that mean nothing.
         """
@@ -180,12 +181,23 @@ class Authoring:
             return Written(draft.source, not Source(draft.source).is_json)
         source = None if draft.source is None else Source(draft.source)
         if source is not None and draft.dialect == _DIALECTS[form]:
-            if form == "yaml" and not source.is_json:
-                return Written(source.data, True)
-            return _written(source.value, form)
+            return self._signed(draft, source, form)
         definition = self.define(draft)
         head = structs.replace(head_of(draft), triggers=self._triggers(draft.dialect, source))
         return self._write(head, definition.graph, definition.presentation, form)
+
+    def _signed(self, draft: Workflow, source: Source, form: Form) -> Written:
+        """What was written, and before it what the workflow was called otherwise: by its address, or beside it."""
+        head = self._document(draft.dialect).read(source.value)[0]
+        called = {"name": draft.name, "key": draft.key, "description": draft.description}
+        more = {name: text for name, text in called.items() if text is not None and text != getattr(head, name)}
+        old = {"unique_name", *more} if "key" in more else more
+        value = {**more, **{name: child for name, child in source.value.items() if name not in old}}
+        if form == "yaml" and not source.is_json:
+            text = source.data if not more else _before(source.data, encode_yaml(more))
+            if Source(text).value == value:
+                return Written(text, True)
+        return _written(value, form)
 
     def version_as(self, draft: Workflow, version: WorkflowVersion, form: Form) -> Written:
         """A version of `draft`; its source, if that is asked for, or its meaning in the words of another dialect."""
@@ -204,6 +216,13 @@ class Authoring:
 
     def _write(self, head: Head, graph: Graph, presentation: Presentation, form: Form) -> Written:
         return _written(self._document(_DIALECTS[form]).write(head, graph, presentation), form)
+
+
+def _before(text: bytes, fields: bytes) -> bytes:
+    """YAML with more fields before its own, after the comments that it begins with."""
+    start = _START.match(text)
+    at = start.end() if start else 0
+    return text[:at] + fields + text[at:]
 
 
 def _written(document: dict[str, Any], form: Form) -> Written:

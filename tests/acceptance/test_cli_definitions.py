@@ -58,6 +58,38 @@ def test_what_cannot_be_read(tmp_path: Path, text: str) -> None:
     assert call_cli("validate", str(tmp_path / "nothing.yaml")).err.startswith("error: ")
 
 
+def test_a_file_that_cannot_be_read_hides_no_fault_of_the_others(tmp_path: Path) -> None:
+    six, code = tmp_path / "six.yaml", tmp_path / "code.yaml"
+    six.write_text(SIX)
+    code.write_text("tasks:\n  - id: a\n    type: code\n    config:\n      code: 'def process('\n")
+    done = call_cli("validate", str(tmp_path / "nothing.yaml"), str(six), str(tmp_path), str(code))
+    assert done.code == 1
+    assert f"{six}: 6 faults" in done.out
+    assert f"{code}:5: code: not Python: '(' was never closed (line 1 of the code) at /tasks/0/config/code" in done.out
+    assert done.err.startswith(f"error: {tmp_path / 'nothing.yaml'} cannot be read: No such file or directory; ")
+    assert f"; {tmp_path} cannot be read: Is a directory" in done.err
+    refused = call_cli("apply", str(tmp_path / "nothing.yaml"), str(six))
+    assert (refused.code, f"{six}: 6 faults" in refused.out) == (1, True)
+    assert "nothing was applied: 2 of 2 files have faults" in refused.err
+
+
+def test_an_export_says_name_and_key(served: Served, tmp_path: Path) -> None:
+    """Else the file would be another workflow elsewhere: one by the name of the file."""
+    file, out = tmp_path / "cli-signed.yaml", tmp_path / "other.yaml"
+    tasks = "tasks:\n  # first\n  - id: a\n    type: noop\n"
+    for text in (f"# mine\n---\n{tasks}", '{"tasks": [{"id": "a", "type": "noop"}]}', "{tasks: [{id: a, type: noop}]}"):
+        file.write_text(text)
+        assert served.cli("apply", str(file)).code == 0
+        assert served.cli("export", "cli-signed", "--format", "source").out.rstrip() == text.rstrip()
+        shown = json.loads(served.cli("export", "cli-signed", "--format", "tasks").out)
+        assert (shown["key"], shown["name"]) == ("cli-signed", "Untitled workflow")
+        served.cli("export", "cli-signed", "--output", str(out))
+        assert json.loads(served.cli("apply", str(out), "--json").out)[0]["key"] == "cli-signed"
+    file.write_text(f"# mine\n---\n{tasks}")
+    served.cli("apply", str(file))
+    assert served.cli("export", "cli-signed").out == f"# mine\n---\nname: Untitled workflow\nkey: cli-signed\n{tasks}"
+
+
 def test_from_a_file_to_a_version_and_back(served: Served, tmp_path: Path) -> None:
     file = tmp_path / "cli-life.yaml"
     file.write_text(GOOD)
