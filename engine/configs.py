@@ -20,6 +20,7 @@ from engine.task_ports import Shape
 
 Place = tuple[str, ...]
 """Steps into a config; `*` is every item."""
+Check = Callable[[Any], object]
 
 _PLACE = re.compile(r" - at `\$(.*)`$")
 _WORD = re.compile(r"Invalid (?:enum )?value '(.*)'")
@@ -43,6 +44,7 @@ class ConfigShape:
         self._guards = tuple(_marked(inspect.type_info(shape), "guard", ()))
         self._rules = tuple(_marked(inspect.type_info(shape), "rule", ()))
         self._secret = tuple(_marked(inspect.type_info(shape), "secrets", ()))
+        self._checks = dict(_checks(shape))
         self._type = type
         self._fields = {field.encode_name: field for field in msgspec.structs.fields(shape)}
         self._has_body = BODY in self._fields and self._fields[BODY].type is Body
@@ -102,8 +104,19 @@ class ConfigShape:
                 message = f"{self._type} has no field {name!r:.100}{suggestion(name, self._fields)}"
                 faults.append(Fault(message, where + pointer(spelled), "unknown_field"))
         if whole and not faults and not has_template(dict(config)):
-            faults.extend(_faults(self.canonical(config), self.shape, where))
+            faults.extend(self._whole_faults(config, written, where))
         return faults
+
+    def _whole_faults(self, config: Mapping[str, Any], written: Mapping[str, str], where: str) -> list[Fault]:
+        """What only all fields together show. What begins with the name of a field is about that field."""
+        try:
+            msgspec.convert(self.canonical(config), self.shape)
+        except msgspec.ValidationError as error:
+            message, place = reason_of(error)
+            name = message.partition(": ")[0]
+            near = pointer(written[name]) if not place and name in written else place
+            return [Fault(message, where + near, "invalid_config")]
+        return []
 
     def _written(self, config: Mapping[str, Any]) -> dict[str, str]:
         """Fields, and how each was spelled. What means a field that is there already stays what it is: a fault."""
@@ -116,7 +129,7 @@ class ConfigShape:
 
     def _field_faults(self, name: str, value: Any, where: str) -> list[Fault]:
         if not has_template(value) or self._fields[name].type is Body:
-            return _faults(value, self._fields[name].type, where)
+            return _faults(value, self._fields[name].type, where, self._checks.get(name))
         texts = (found for place in self._verbatim if place[0] == name for found in _values(value, place[1:], where))
         message = f"{name} is taken as it is written and cannot have templates; pass values beside it"
         return [Fault(message, at, "template_not_allowed") for at, text in texts if has_template(text)]
@@ -161,14 +174,30 @@ def _values(value: Any, place: Sequence[str], where: str) -> Iterator[tuple[str,
             yield from _values(child, place[1:], where + pointer(index))
 
 
-def _faults(value: Any, kind: Any, where: str) -> list[Fault]:
+def _checks(shape: Shape) -> Iterator[tuple[str, Check]]:
+    """Of fields with `check` in the `extra` of their type: it raises `ValueError` for what it does not take."""
+    for field in msgspec.structs.fields(shape):
+        kind = inspect.type_info(field.type)
+        if isinstance(kind, inspect.Metadata) and kind.extra and "check" in kind.extra:
+            yield field.encode_name, kind.extra["check"]
+
+
+def _faults(value: Any, kind: Any, where: str, check: Check | None = None) -> list[Fault]:
     try:
-        msgspec.convert(value, kind)
+        taken = msgspec.convert(value, kind)
+        if check is not None:
+            check(taken)
     except msgspec.ValidationError as error:
         message, place = reason_of(error)
-        message = _worded(message, kind)
-        return [Fault(f"{where.rpartition('/')[2]}: {message}", where + place, "invalid_config")]
+        return [_fault(where, _worded(message, kind), place)]
+    except ValueError as error:
+        return [_fault(where, str(error))]
     return []
+
+
+def _fault(where: str, message: str, place: str = "") -> Fault:
+    """What is wrong with the field at `where`."""
+    return Fault(f"{where.rpartition('/')[2]}: {message}", where + place, "invalid_config")
 
 
 def _worded(message: str, kind: Any) -> str:

@@ -24,6 +24,12 @@ def is_event_type(word: object) -> bool:
     return isinstance(word, str) and len(word) <= limits.NAME and EVENT_TYPE.fullmatch(word) is not None
 
 
+def check_event_type(text: str) -> None:
+    """Raises `ValueError`."""
+    if not is_event_type(text):
+        raise ValueError(f"the type of an event has {WHAT_TYPES_ARE}")
+
+
 WHAT_TYPES_ARE = f"letters, digits and any of _ . : / -, at most {limits.NAME} characters, such as order.paid"
 
 

@@ -1,5 +1,10 @@
 """`code`: a function of yours, in a sandbox."""
 
+import ast
+import re
+import sys
+import threading
+import warnings
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
@@ -8,12 +13,39 @@ from engine.model import Completed, Outcome, TaskCall
 from engine.task_ports import CodeLimits, NodeContext, Shape, Verbatim
 
 MIB = 1024 * 1024
+_NEWER = re.compile(
+    r"\b[tT][rR]?['\"]|\b[rR][tT]['\"]|\b(?:def|class)\s+\w+\s*\[|\btype\s+\w+\s*[=\[]|\bexcept\b[^:(\n]*,|\blazy\s"
+)
+"""What some Python may read and another not: strings t'…', parameters of types, `except A, B`, lazy imports."""
+_INSIDE = re.compile(r"\b(?:[fF][rR]?|[rR][fF])['\"]")
+"""A string f'…': before 3.12 much that stands inside is refused."""
+_LENIENT = ("too many", "inconsistent use of tabs", "invalid non-printable character U+FEFF", "iterable unpacking")
+"""What a sandbox with a parser of its own takes nevertheless, as messages begin."""
+_reading = threading.Lock()
+
+
+def readable(code: str) -> None:
+    """Raises `ValueError` if no Python can read `code`. What one version reads and another not is left to the run."""
+    try:
+        with _reading, warnings.catch_warnings(action="ignore"):
+            ast.parse(code.removeprefix("\ufeff"))
+    except SyntaxError as error:
+        if not _may_be_read(code, error.msg):
+            raise ValueError(f"not Python: {error.msg} (line {error.lineno or 1} of the code)") from None
+    except (ValueError, MemoryError, RecursionError):
+        pass
+
+
+def _may_be_read(code: str, message: str) -> bool:
+    if message.startswith(_LENIENT) or _NEWER.search(code):
+        return True
+    return sys.version_info < (3, 12) and bool(_INSIDE.search(code))
 
 
 class Config(msgspec.Struct, forbid_unknown_fields=True):
     """`code` defines `process(...)`; `input_mapping` gives its arguments by name, and may have templates."""
 
-    code: Annotated[Verbatim, msgspec.Meta(min_length=1, max_length=64 * 1024)]
+    code: Annotated[Verbatim, msgspec.Meta(min_length=1, max_length=64 * 1024, extra={"check": readable})]
     input_mapping: dict[str, Any] = {}
     language: Literal["python"] = "python"
     timeout: Annotated[float, msgspec.Meta(gt=0, le=300)] = 5.0

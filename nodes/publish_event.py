@@ -6,23 +6,29 @@ import msgspec
 
 from engine import limits
 from engine.model import Completed, Outcome, Publication, TaskCall
-from engine.received import WHAT_TYPES_ARE, is_event_type
+from engine.received import check_event_type
 from engine.task_ports import NodeContext, Shape
 from engine.waits import OWN
+
+
+def _check_key(key: str | None) -> None:
+    if key is not None and key.startswith(OWN):
+        raise ValueError(f"the first character of a key is not {OWN!r}: such keys are given to tasks without one")
 
 
 class Config(msgspec.Struct, forbid_unknown_fields=True):
     """The type of the event, what it carries, and perhaps a key: events with the same one are one event."""
 
-    event: Annotated[str, msgspec.Meta(min_length=1, max_length=limits.NAME)]
+    event: Annotated[str, msgspec.Meta(min_length=1, max_length=limits.NAME, extra={"check": check_event_type})]
     payload: Any = None
-    key: Annotated[str, msgspec.Meta(min_length=1, max_length=limits.IDEMPOTENCY_KEY)] | None = None
+    key: Annotated[
+        Annotated[str, msgspec.Meta(min_length=1, max_length=limits.IDEMPOTENCY_KEY)] | None,
+        msgspec.Meta(extra={"check": _check_key}),
+    ] = None
 
     def __post_init__(self) -> None:
-        if not is_event_type(self.event):
-            raise ValueError(f"the type of an event has {WHAT_TYPES_ARE}")
-        if self.key is not None and self.key.startswith(OWN):
-            raise ValueError(f"the first character of a key is not {OWN!r}: such keys are given to tasks without one")
+        check_event_type(self.event)
+        _check_key(self.key)
 
 
 class PublishEvent:

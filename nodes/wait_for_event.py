@@ -7,7 +7,7 @@ import msgspec
 from engine import limits
 from engine.errors import TaskError
 from engine.model import Answer, Ask, AwaitSignal, Failure, Outcome, TaskCall
-from engine.received import WAITS, WHAT_TYPES_ARE, is_event_type
+from engine.received import WAITS, check_event_type
 from engine.task_ports import NodeContext, Rule, Shape
 
 MOST = 64 * 1024
@@ -22,7 +22,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True):
     edges with the label `timeout_label`; if there is none it fails, or with `on_timeout: continue` completes.
     """
 
-    event: Annotated[str, msgspec.Meta(min_length=1, max_length=limits.NAME)]
+    event: Annotated[str, msgspec.Meta(min_length=1, max_length=limits.NAME, extra={"check": check_event_type})]
     filter: Rule = True
     lookback: Seconds | None = None
     timeout: Seconds | None = None
@@ -30,8 +30,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True):
     timeout_label: Annotated[str, msgspec.Meta(min_length=1, max_length=limits.NAME)] = "timeout"
 
     def __post_init__(self) -> None:
-        if not is_event_type(self.event):
-            raise ValueError(f"the type of an event has {WHAT_TYPES_ARE}")
+        check_event_type(self.event)
 
 
 class WaitForEvent:

@@ -52,6 +52,18 @@ async def test_hostile_bodies(rest: Rest, path: str, name: str) -> None:
     assert len((await rest.get("/workflows/1/tasks/")).json()) == 1
 
 
+async def test_code_that_is_not_python(rest: Rest) -> None:
+    """Refused when it is saved, and at the field."""
+    code = {"type": "code", "config": {"code": "def process():\n  return (1"}}
+    answer = await rest.post("/workflows/", {"key": "b", "tasks": [{"id": "a", **code}]})
+    assert (answer.status, answer.code) == (422, "invalid_workflow")
+    (error,) = answer.json()["errors"]
+    assert error["pointer"] == "/tasks/0/config/code"
+    assert error["message"] == "code: not Python: '(' was never closed (line 2 of the code)"
+    row = await rest.post("/workflows/1/tasks/", {"name": "bad", "type": "code", "parameters": code["config"]})
+    assert (row.status, row.json()["errors"][0]["pointer"]) == (422, "/parameters/code")
+
+
 @pytest.mark.parametrize("path", ["/workflows/1/execute", "/executions/1/signals/x", "/executions/1/cancel"])
 async def test_hostile_optional_bodies(rest: Rest, path: str) -> None:
     for name, (body, code, status) in HOSTILE.items():

@@ -130,7 +130,7 @@ async def test_a_condition_that_finds_nothing_fails_the_task() -> None:
             {"cases": [{"condition": True, "else": True}]},
             [("/tasks/1/config/cases/0", "invalid_config")],
         ),
-        ("branch", {"cases": [{"else": True}, {"else": True}]}, [("/tasks/1/config", "invalid_config")]),
+        ("branch", {"cases": [{"else": True}, {"else": True}]}, [("/tasks/1/config/cases", "invalid_config")]),
         (
             "branch",
             {"cases": [{"else": True}, {"condition": "{{input.x"}]},

@@ -1,6 +1,7 @@
 """`code`, and the edges of its default sandbox."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -98,13 +99,41 @@ async def test_a_hundred_at_once_wait_for_their_turn(world: NodeContext) -> None
         ({"code": "x", "language": "ruby"}, ["/config/language"]),
         ({"code": "x", "timeout": 301}, ["/config/timeout"]),
         ({"code": "x", "memoryMb": 0}, ["/config/memoryMb"]),
-        ({"code": "x", "inputMapping": {"a b": 1}}, ["/config"]),
+        ({"code": "x", "inputMapping": {"a b": 1}}, ["/config/inputMapping"]),
         ({"code": "x = '{{input.x}}'"}, ["/config/code"]),
         ({"code": "x", "inputs": {"a": "{{input.a}}"}}, []),
     ],
 )
 def test_bad_configs_are_told_at_save(config: dict[str, Any], where: list[str]) -> None:
     assert faults("code", config) == where
+
+
+@pytest.mark.parametrize(
+    "code", ["def process(:\n  return 1", "\nprint 'x'", "x = (1,\n", "1 = 2", "def process():\nreturn 1"]
+)
+def test_what_is_not_python_is_told_at_save_with_its_line(code: str) -> None:
+    (fault,) = CATALOG.config_faults("code", {"source": code, "inputs": {"a": "{{input.a}}"}}, "/config")
+    assert fault.pointer == "/config/source"
+    assert re.fullmatch(r"source: not Python: .+ \(line [12] of the code\)", fault.message)
+
+
+READ_BY_SOME = (
+    "a = {'x': 1}\ndef process():\n  return f'{a['x']}'",
+    "def process():\n  try:\n    return 1\n  except ValueError, KeyError:\n    return 2",
+    "def process[T](x: T = 1):\n  return 1",
+    "def process():\n\tif 1:\n        return 1",
+    "def process():\n  return " + "(" * 250 + "1" + ")" * 250,
+    "\ufeffdef process():\n  return 1",
+    "def process():\n  return 1if 1 else 2",
+    "def process():\n  return len('\\d')",
+)
+
+
+@pytest.mark.parametrize("code", READ_BY_SOME)
+async def test_what_the_sandbox_runs_is_never_refused_at_save(world: NodeContext, code: str) -> None:
+    """Whatever this Python makes of it: the sandbox has a parser of its own."""
+    assert faults("code", {"code": code}) == []
+    assert await completed("code", {"code": code}, world) in (1, "1", 2)
 
 
 def test_spellings() -> None:

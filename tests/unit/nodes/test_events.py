@@ -43,12 +43,14 @@ async def test_a_wait_asks_for_an_event() -> None:
         ("publish_event", {}, ["/config/event"]),
         ("publish_event", {"event": 5}, ["/config/event"]),
         ("publish_event", {"event": "a", "key": ""}, ["/config/key"]),
+        ("publish_event", {"event": "a b", "key": "@x", "payload": "{{input.a}}"}, ["/config/event", "/config/key"]),
         ("publish_event", {"event": "a", "to": 1}, ["/config/to"]),
         ("wait_for_event", {}, ["/config/event"]),
         ("wait_for_event", {"event": "a", "lookback": 0}, ["/config/lookback"]),
         ("wait_for_event", {"event": "a", "timeout": "1"}, ["/config/timeout"]),
         ("wait_for_event", {"event": "a", "on_timeout": "x"}, ["/config/on_timeout"]),
-        ("wait_for_event", {"event": "*"}, ["/config"]),
+        ("wait_for_event", {"event": "*"}, ["/config/event"]),
+        ("wait_for_event", {"eventType": "*", "timeout": "{{input.t}}"}, ["/config/eventType"]),
     ],
 )
 def test_configs_that_are_refused(kind: str, config: dict[str, Any], pointers: list[str]) -> None:

@@ -86,8 +86,11 @@ def test_delay_tells_at_save_what_it_can() -> None:
 def test_delay_tells_at_save_that_it_has_none_or_two() -> None:
     assert faults("delay", {}) == ["/config"]
     assert faults("delay", {"ms": 1, "until": "2026-11-21T00:00:00Z"}) == ["/config"]
-    assert faults("delay", {"until": "tomorrow"}) == ["/config"]
+    assert faults("delay", {"until": "tomorrow"}) == ["/config/until"]
     assert faults("delay", {"ms": "{{input.a}}", "until": "tomorrow"}) == []
+    told = [CATALOG.config_faults("delay", config, "/config")[0].message for config in ({}, {"until": "tomorrow"})]
+    assert told[0] == "a delay has exactly one of duration_seconds, ms, until"
+    assert told[1].startswith("until: ")
 
 
 # --- start, transform, fail ---

@@ -185,8 +185,8 @@ async def test_it_can_be_tried_again(context: NodeContext, models: ModelServer) 
         ({**ASK, "temperature": 3}, ["/config/temperature"]),
         ({**ASK, "maxTokens": 0}, ["/config/maxTokens"]),
         ({"model": "m", "messages": [{"role": "robot", "content": "x"}]}, ["/config/messages/0/role"]),
-        ({**ASK, "json_schema": {"type": "objekt"}}, ["/config"]),
-        ({**ASK, "json_schema": {"$ref": "http://127.0.0.1:1/schema.json"}}, ["/config"]),
+        ({**ASK, "json_schema": {"type": "objekt"}}, ["/config/json_schema"]),
+        ({**ASK, "json_schema": {"$ref": "http://127.0.0.1:1/schema.json"}}, ["/config/json_schema"]),
         ({"model": "m", "prompt": "{{input.x}}"}, []),
     ],
 )
@@ -238,7 +238,7 @@ async def test_more_is_asked_for_if_the_budget_says_so(context: NodeContext, mod
     assert request.form["properties"]["cost"]["minimum"] == 0.00001
     assert request.form["required"] == ["cost", "tokens"]
     assert models.asked == []
-    assert faults("llm", {**ASK, "budget": {"tokens": 5, "on_exceeded": "ask"}}) == ["/config"]
+    assert faults("llm", {**ASK, "budget": {"tokens": 5, "on_exceeded": "ask"}}) == ["/config/budget"]
 
 
 async def test_a_cost_cannot_bound_a_model_without_a_price(context: NodeContext, models: ModelServer) -> None:
