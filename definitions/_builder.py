@@ -12,6 +12,7 @@ from definitions._triggers import read_triggers
 from definitions._ways import Way
 from engine import limits
 from engine.bodies import BODY, SPELLINGS
+from engine.configs import reason_of
 from engine.dialect_ports import Definition, Head
 from engine.documents import pointer
 from engine.errors import Fault
@@ -127,7 +128,8 @@ class Builder:
         try:
             return msgspec.convert(given, kind)
         except msgspec.ValidationError as error:
-            self.fault(f"{where.rpartition('/')[2]}: {error}", where)
+            message, place = reason_of(error)
+            self.fault(f"{where.rpartition('/')[2]}: {message}", where + place)
             return default
 
     def mapping(self, spec: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:

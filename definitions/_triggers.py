@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from engine import limits
+from engine.configs import reason_of
 from engine.documents import pointer
 from engine.errors import Fault
 from engine.expressions.jsonlogic import NAMES
@@ -53,7 +54,8 @@ def _read(given: Any, where: str, fault: Faulted) -> TriggerSpec | None:
     try:
         spec = msgspec.convert({name: given[name] for name in _KNOWN if name in given}, TriggerSpec)
     except msgspec.ValidationError as error:
-        fault(Fault(f"trigger: {error}", where))
+        message, place = reason_of(error)
+        fault(Fault(f"trigger: {message}", where + place))
         return None
     for wrong in trigger_faults(spec, where):
         below = wrong.pointer.replace(f"{where}/condition", where, 1) if alone else wrong.pointer
