@@ -19,8 +19,8 @@ log = structlog.get_logger(__name__)
 
 LOOK = 0.2
 """Seconds between two looks at the processes."""
-YOUNG = 5.0
-"""Seconds within which an end means that it cannot start at all."""
+YOUNG = 30.0
+"""Seconds within which an end means that it cannot start at all: several that start at once take a while."""
 PATIENCE = 60.0
 """Seconds that they have to stop: more than the grace of their calls and tasks."""
 

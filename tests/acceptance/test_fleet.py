@@ -44,6 +44,15 @@ def test_several_engines_on_one_file_are_refused_with_the_cure(tmp_path: Path) -
         assert "need a PostgreSQL" in fleet.tail()
 
 
+def test_engines_that_cannot_start_are_not_started_for_ever(tmp_path: Path, postgres_url: str) -> None:
+    """Not even on a machine where a start takes long."""
+    settings = {"DATABASE_URL": postgres_url, "GRPC_PORT": str(free_port())}
+    with Process("fleet", ["-m", "server", "--workers", "2"], settings, tmp_path / "fleet.log") as fleet:
+        assert fleet.wait() == 1
+        assert "run: python cli.py db upgrade" in fleet.tail()
+        assert "started again" not in fleet.tail()
+
+
 def _define(url: str, folder: Path) -> int:
     """A workflow of one task that takes a while, written by a REST door of its own."""
     port = free_port()
