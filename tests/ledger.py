@@ -2,13 +2,14 @@
 
 A task calls `<ledger>/<anything>`; its `Idempotency-Key` says which task of which execution it is. A JSON body may
 add `attempt` and `lease`. `?delay=seconds` answers later (the effect is written at once), `?fail=n` answers 503 to
-the first n calls of a key.
+the first n calls of a key. Ports are used again: what calls without this ledger's own name meant one that is gone.
 
-`python -m tests.ledger <file> <port>` runs the server.
+`python -m tests.ledger <file> <port> <name>` runs the server.
 """
 
 import asyncio
 import os
+import secrets
 import sys
 import time
 from collections import Counter, defaultdict
@@ -45,10 +46,10 @@ class Ledger:
 
     def __init__(self, folder: Path, make: Make = Process) -> None:
         self._file = folder / "effects.jsonl"
-        self._port = free_port()
-        self.url = f"http://127.0.0.1:{self._port}"
+        port, name = free_port(), secrets.token_hex(8)
+        self.url = f"http://127.0.0.1:{port}/{name}"
         log = self._file.with_suffix(".log")
-        self._process = make("ledger", ["-m", "tests.ledger", str(self._file), str(self._port)], {}, log)
+        self._process = make("ledger", ["-m", "tests.ledger", str(self._file), str(port), name], {}, log)
 
     def effects(self) -> list[Effect]:
         """In the order in which they were written."""
@@ -77,7 +78,7 @@ class _Writer:
         self._calls: Counter[str] = Counter()
 
     async def take(self, request: web.Request) -> web.Response:
-        if request.path == "/ping":
+        if request.match_info["path"] == "ping":
             return web.Response()
         now = time.time()
         key = request.headers.get("Idempotency-Key", "")
@@ -101,12 +102,12 @@ async def _json_body(request: web.Request) -> dict[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def main(file: Path, port: int) -> None:
+def main(file: Path, port: int, name: str) -> None:
     """Serves until it is told to stop."""
     application = web.Application()
-    application.router.add_route("*", "/{path:.*}", _Writer(file).take)
+    application.router.add_route("*", f"/{name}/{{path:.*}}", _Writer(file).take)
     web.run_app(application, host="127.0.0.1", port=port, print=None, access_log=None)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
