@@ -64,7 +64,10 @@ class Registration:
             key = await self._service.key_of_document(source, path.stem)
             if (other := self._keys.get(key)) is not None:
                 raise KeyTaken(f"{other.name} has the same key {key!r}; give one of them another `key`")
-            workflow, outcome = await self._service.register_document(source, key)
+            try:
+                workflow, outcome = await self._service.register_document(source, key)
+            except KeyTaken:  # by a process that starts at the same moment and reads the same folder
+                workflow, outcome = await self._service.register_document(source, key)
             self._keys[key] = path
         except (MillraceError, OSError) as error:
             reason = _reason(error)

@@ -1,5 +1,6 @@
 """The files of a folder become workflows, and a broken one stops nothing else."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -57,6 +58,15 @@ async def test_each_file_is_a_workflow_by_its_key(files: Registration, folder: P
     ]
     assert total == 3
     assert files.health() == "ok"
+
+
+async def test_processes_that_start_at_once_read_the_same_folder(service: WorkflowService, folder: Path) -> None:
+    """One makes the workflow; the others find it, and have no problem to tell."""
+    write(folder / "a.yaml", GOOD)
+    files = [Registration(service, folder) for _ in range(3)]
+    await asyncio.gather(*(each.look() for each in files))
+    assert [each.health() for each in files] == ["ok"] * 3
+    assert await numbers(service, "nightly") == [(1, True)]
 
 
 async def test_only_a_new_meaning_is_a_new_version(files: Registration, folder: Path, service: WorkflowService) -> None:
