@@ -187,10 +187,10 @@ async def test_of_two_relays_one_publishes_and_the_other_takes_over(
     store: Store, migrated_postgres_url: str, redis_url: str, consumer: Consumer
 ) -> None:
     feed = Feed(store)
-    async with opened(migrated_postgres_url) as second, relaying(second, publisher(redis_url), ttl=0.3) as heir:
+    async with opened(migrated_postgres_url) as second, relaying(second, publisher(redis_url), ttl=2.0) as heir:
         await until(lambda: heir._term is not None)
         first = heir._term
-        async with relaying(store, publisher(redis_url), ttl=0.3) as standby:
+        async with relaying(store, publisher(redis_url), ttl=2.0) as standby:
             await feed.turns(20, pause=0.03)
             assert heir._term == first
             assert standby._term is None
