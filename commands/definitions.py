@@ -79,7 +79,10 @@ def export(ref: str, form: str, output: Path | None) -> None:
     if output is None:
         say(document.rstrip("\n"))
     else:
-        output.write_text(document)
+        try:
+            output.write_text(document)
+        except OSError as error:
+            raise CommandError(f"{output} cannot be written: {error.strerror or error}") from None
         say(f"workflow {ref} written to {output}")
 
 

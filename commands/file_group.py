@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from commands.options import Json, Workflow
+from commands.options import MAX_ID, Json, Workflow
 from commands.values import json_of
 
 app = typer.Typer()
@@ -81,8 +81,8 @@ def versions(workflow: Workflow, as_json: Json = False) -> None:
 @app.command(rich_help_panel=FILES)
 def diff(
     workflow: Workflow,
-    before: Annotated[int, typer.Argument(help="A version.", min=1)],
-    after: Annotated[int | None, typer.Argument(help="Another; else the draft.", min=1)] = None,
+    before: Annotated[int, typer.Argument(help="A version.", min=1, max=MAX_ID)],
+    after: Annotated[int | None, typer.Argument(help="Another; else the draft.", min=1, max=MAX_ID)] = None,
 ) -> None:
     """Show what differs between two versions; exit code 1 if anything does."""
     from commands import definitions
@@ -93,7 +93,7 @@ def diff(
 @app.command(rich_help_panel=FILES)
 def rollback(
     workflow: Workflow,
-    version: Annotated[int, typer.Argument(help="Its number.", min=1)],
+    version: Annotated[int, typer.Argument(help="Its number.", min=1, max=MAX_ID)],
     as_json: Json = False,
 ) -> None:
     """Go back to a version."""

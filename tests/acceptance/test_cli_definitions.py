@@ -87,6 +87,8 @@ def test_an_export_says_name_and_key(served: Served, tmp_path: Path) -> None:
         assert json.loads(served.cli("apply", str(out), "--json").out)[0]["key"] == "cli-signed"
     file.write_text(f"# mine\n---\n{tasks}")
     served.cli("apply", str(file))
+    nowhere = served.cli("export", "cli-signed", "--output", str(tmp_path / "no" / "x.yaml"))
+    assert nowhere.err == f"error: {tmp_path / 'no' / 'x.yaml'} cannot be written: No such file or directory\n"
     assert served.cli("export", "cli-signed").out == f"# mine\n---\nname: Untitled workflow\nkey: cli-signed\n{tasks}"
 
 
