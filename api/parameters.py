@@ -20,6 +20,7 @@ from engine.states import ExecutionStatus
 from engine.waits import OWN
 
 MAX_ID = 2**53 - 1
+WHAT_IDS_ARE = f"an id is a whole number from 1 to {MAX_ID}"
 _NUMBER = re.compile(r"[0-9]{1,16}")
 _LATEST = 253_402_300_799.0
 
@@ -72,7 +73,7 @@ async def _workflow_ref(
 async def _task_id(task_id: Annotated[str, Path(description="The id of the task.", json_schema_extra=_ID)]) -> int:
     number = parse_id(task_id)
     if number is None:
-        raise TaskNotFound(f"there is no task {task_id[:80]!r}; the id of a task is a number")
+        raise TaskNotFound(f"there is no task {task_id[:80]!r}; {WHAT_IDS_ARE}")
     return number
 
 
@@ -81,7 +82,7 @@ async def _execution_id(
 ) -> int:
     number = parse_id(execution_id)
     if number is None:
-        raise ExecutionNotFound(f"there is no execution {execution_id[:80]!r}; the id of an execution is a number")
+        raise ExecutionNotFound(f"there is no execution {execution_id[:80]!r}; {WHAT_IDS_ARE}")
     return number
 
 
@@ -90,7 +91,7 @@ async def _approval_id(
 ) -> int:
     number = parse_id(approval_id)
     if number is None:
-        raise ApprovalNotFound(f"there is no approval {approval_id[:80]!r}; the id of an approval is a number")
+        raise ApprovalNotFound(f"there is no approval {approval_id[:80]!r}; {WHAT_IDS_ARE}")
     return number
 
 

@@ -9,7 +9,7 @@ from api.answers import Json
 from api.body import StrictRoute
 from api.contract import answer, link, refusals
 from api.event_answers import TriggerAnswer
-from api.parameters import MAX_ID, Ref, Service, parse_id
+from api.parameters import MAX_ID, WHAT_IDS_ARE, Ref, Service, parse_id
 from api.trigger_schemas import TriggerBody, TriggerChanges
 from engine.errors import TriggerNotFound
 
@@ -30,7 +30,7 @@ async def _trigger_id(
 ) -> int:
     number = parse_id(trigger_id)
     if number is None:
-        raise TriggerNotFound(f"there is no trigger {trigger_id[:80]!r}; the id of a trigger is a number")
+        raise TriggerNotFound(f"there is no trigger {trigger_id[:80]!r}; {WHAT_IDS_ARE}")
     return number
 
 

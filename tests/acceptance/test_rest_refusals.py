@@ -202,6 +202,18 @@ async def test_what_is_not_there_is_404(rest: Rest, path: str) -> None:
     assert answer.code in ("workflow_not_found", "task_not_found", "execution_not_found")
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/executions/{}", "/workflows/1/tasks/{}", "/workflows/1/triggers/{}", "/approvals/{}"],
+)
+async def test_a_number_that_no_id_has_is_told_the_bounds(rest: Rest, path: str) -> None:
+    """It is a number: to say that an id is one would help nobody."""
+    for number in ("-1", "9007199254740992"):
+        answer = await rest.get(path.format(number))
+        assert answer.status == 404
+        assert "an id is a whole number from 1 to 9007199254740991" in answer.json()["detail"]
+
+
 async def test_paths_and_methods_that_do_not_exist(rest: Rest) -> None:
     assert (await rest.get("/nope")).code == "no_such_path"
     assert (await rest.get("/workflows//")).status == 404
