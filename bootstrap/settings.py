@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     ray_address: str | None = None
     """The Ray cluster: `host:6379`, `ray://host:10001` or `auto`. Unset: one of our own on this machine."""
     nodes_dir: Path | None = None
-    """A folder with node types of your own, one file each; every engine and worker needs it."""
+    """A folder with node types of your own, one file each; every REST door, engine and worker needs it."""
     installation: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,40}$")] = "millrace"
     """Names these engines and their workers; others on the same Redis have another name."""
     worker_concurrency: Annotated[int, Field(ge=1, le=10_000)] = 16
