@@ -19,9 +19,14 @@ from server.fleet import Fleet
 log = structlog.get_logger(__name__)
 
 
-async def serve(settings: Settings) -> None:
-    """Raises `ConfigurationError` or `Unavailable` when it cannot start."""
+async def serve(settings: Settings, pipe: int | None = None) -> None:
+    """Until it is asked to stop, or nobody holds the other end of `pipe` any more.
+
+    Raises `ConfigurationError` or `Unavailable` when it cannot start.
+    """
     stopped = asyncio.Event()
+    if pipe is not None:
+        _when_closed(pipe, stopped)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with open_service(settings, engine=True) as service:
@@ -34,14 +39,27 @@ async def serve(settings: Settings) -> None:
         await server.stop()
 
 
+def _when_closed(pipe: int, stopped: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+
+    def closed() -> None:
+        loop.remove_reader(pipe)
+        stopped.set()
+
+    loop.add_reader(pipe, closed)
+
+
 def options(words: Sequence[str]) -> argparse.Namespace:
-    """`executor`: where tasks run that name none, if the command says so; `workers`: how many processes."""
+    """`executor`: where tasks run that name none, if the command says so; `workers`: how many processes;
+    `while_open`: a pipe of the process that started this one.
+    """
     parser = argparse.ArgumentParser(prog="python -m server", description=__doc__)
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="so many engines behind one port")
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--executor", metavar="NAME", help="where tasks run: asyncio, rq or ray; else EXECUTOR")
     choice.add_argument("--use-rq", dest="executor", action="store_const", const="rq", help="on workers of RQ")
     choice.add_argument("--use-ray", dest="executor", action="store_const", const="ray", help="on a Ray cluster")
+    parser.add_argument("--while-open", type=int, help=argparse.SUPPRESS)
     chosen = parser.parse_args(words)
     if chosen.workers < 1:
         parser.error("--workers is at least 1")
@@ -55,7 +73,7 @@ def main() -> None:
         configure_logs(settings.log_level, settings.log_format)
         if chosen.workers > 1:
             sys.exit(_fleet(settings, chosen.workers).run())
-        uvloop.run(serve(settings))
+        uvloop.run(serve(settings, chosen.while_open))
     except MillraceError as error:
         sys.exit(f"millrace: {error.message}")
 

@@ -1,6 +1,7 @@
 """`python -m server --workers N`: as many engines, each in a process of its own, behind one port.
 
 The kernel spreads new connections over them. One that dies is started again; one that cannot start ends them all.
+When this process dies they stop too: nobody would start them again, and they would share the port of the next ones.
 """
 
 import os
@@ -35,6 +36,7 @@ class Fleet:
         self._port = port
         self._processes: list[tuple[subprocess.Popen[bytes], float]] = []
         self._stopping = False
+        self._heard, self._held = os.pipe()
 
     def run(self) -> int:
         """Until SIGTERM or Ctrl-C; the exit code. Raises `ConfigurationError` when the port is taken."""
@@ -55,8 +57,9 @@ class Fleet:
 
     def _start(self) -> tuple[subprocess.Popen[bytes], float]:
         settings = {"GRPC_PORT": str(self._port), "GRPC_HOST": self._host, "GRPC_SHARE_PORT": "true"}
-        command = [sys.executable, "-m", "server", *self._arguments]
-        return subprocess.Popen(command, env={**os.environ, **settings}), time.monotonic()
+        command = [sys.executable, "-m", "server", *self._arguments, "--while-open", str(self._heard)]
+        process = subprocess.Popen(command, env={**os.environ, **settings}, pass_fds=(self._heard,))
+        return process, time.monotonic()
 
     def _revive(self) -> bool:
         """False when one ended that had hardly begun."""

@@ -37,6 +37,22 @@ def test_engines_behind_one_port_take_over_from_each_other(tmp_path: Path, migra
         assert fleet.stop(30) == 0, fleet.tail()
 
 
+def test_engines_do_not_outlive_who_started_them(tmp_path: Path, migrated_postgres_url: str) -> None:
+    """Nobody would start them again, and they would share the port of the next ones."""
+    port = free_port()
+    settings = {"DATABASE_URL": migrated_postgres_url, "GRPC_PORT": str(port)}
+    with Process("fleet", ["-m", "server", "--workers", "2"], settings, tmp_path / "fleet.log") as fleet:
+        fleet.wait_ready(lambda: grpc_is_up(f"127.0.0.1:{port}") and len(_leases(migrated_postgres_url)) == 2, 60)
+        engines = [int(lease.partition(":")[2]) for lease in _leases(migrated_postgres_url)]
+        fleet.kill()
+        deadline = time.monotonic() + 60
+        while (left := _leases(migrated_postgres_url)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        for pid in engines if left else ():
+            os.kill(pid, signal.SIGKILL)
+        assert left == [], "they went on"
+
+
 def test_several_engines_on_one_file_are_refused_with_the_cure(tmp_path: Path) -> None:
     settings = {"DATABASE_URL": f"sqlite:///{tmp_path}/f.db"}
     with Process("fleet", ["-m", "server", "--workers", "2"], settings, tmp_path / "fleet.log") as fleet:
