@@ -52,6 +52,7 @@ class _Server:
     start_seconds: ClassVar[float] = START_SECONDS
 
     def __init__(self, name: str) -> None:
+        self.name = name
         self.folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
         self.log = self.folder / "log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -90,6 +91,10 @@ class _Server:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     @property
     def _pid(self) -> int | None:

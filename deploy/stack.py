@@ -10,16 +10,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from bootstrap.settings import load_settings
 from deploy.health import grpc_is_up, rest_is_up
 from deploy.processes import Process
 from deploy.servers import PostgresServer, RayNode, RedisServer, free_port
 from engine.errors import ConfigurationError
+
+TRIES = 10
+"""To start a server again, a second apart."""
+Server = TypeVar("Server", PostgresServer, RedisServer, RayNode)
 
 
 class Stack:
@@ -48,6 +52,8 @@ class Stack:
         self.rest: list[Process] = []
         self.grpc: list[Process] = []
         self.workers: list[Process] = []
+        self.servers: list[PostgresServer | RedisServer | RayNode] = []
+        """Those that it has started itself."""
         self._worker_names = [f"worker-{number}" for number in range(1, workers + 1)]
         self._settings = dict(settings or {})
         self._ray = ray
@@ -72,11 +78,11 @@ class Stack:
 
     def _start(self) -> None:
         if not self.database_url:
-            self.database_url = self._open.enter_context(PostgresServer(port=free_port())).url()
+            self.database_url = self._serve(PostgresServer(port=free_port())).url()
         if not self.redis_url:
-            self.redis_url = self._open.enter_context(RedisServer()).url()
+            self.redis_url = self._serve(RedisServer()).url()
         if self._ray:
-            self._settings |= {"EXECUTOR": "ray", "RAY_ADDRESS": self._open.enter_context(RayNode()).address}
+            self._settings |= {"EXECUTOR": "ray", "RAY_ADDRESS": self._serve(RayNode()).address}
         self._migrate()
         waits = [
             *map(self._start_rest, self.rest_urls),
@@ -85,6 +91,11 @@ class Stack:
         ]
         for process, ready in zip(self.processes, waits, strict=True):
             process.wait_ready(ready)
+
+    def _serve(self, server: Server) -> Server:
+        self._open.enter_context(server)
+        self.servers.append(server)
+        return server
 
     def _migrate(self) -> None:
         process = self._run("migrate", ["cli.py", "db", "upgrade"])
@@ -144,7 +155,7 @@ def main() -> int:
             print(f"workers {len(stack.workers)} of RQ, for tasks with executor rq (all tasks: EXECUTOR=rq)")
             print(f"store   {stack.database_url.rpartition('@')[2]}\ncache   {stack.redis_url.rpartition('@')[2]}")
             print(f"logs    {stack.logs}\nCtrl-C stops everything.", flush=True)
-            return _watch(stack.processes)
+            return _watch(stack.processes, stack.servers)
     except (ConfigurationError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -153,8 +164,21 @@ def main() -> int:
         return 0
 
 
-def _watch(processes: Sequence[Process]) -> int:
+def _start_again(server: PostgresServer | RedisServer | RayNode) -> None:
+    """What a killed one left behind may bar the first tries. Raises `RuntimeError`."""
+    for _ in range(TRIES - 1):
+        with suppress(RuntimeError):
+            return server.start()
+        time.sleep(1)
+    return server.start()
+
+
+def _watch(processes: Sequence[Process], servers: Sequence[PostgresServer | RedisServer | RayNode]) -> int:
     while True:
+        for server in servers:
+            if not server.alive:
+                print(f"{server.name} was ended, and is started again", flush=True)
+                _start_again(server)
         for process in processes:
             if process.alive:
                 continue

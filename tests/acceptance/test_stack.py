@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import redis
 
-from deploy.health import grpc_is_up
+from deploy.health import grpc_is_up, rest_is_up
 from deploy.processes import ROOT, Process
 from deploy.servers import free_port
 from deploy.stack import Stack
@@ -132,8 +132,21 @@ def test_make_stack_starts_again_what_was_killed(tmp_path: Path) -> None:
         os.kill(first, signal.SIGKILL)
         process.wait_ready(lambda: worker_of(said) != first)
         assert "worker-1 was ended, and is started again" in log.read_text()
+        servers = {"redis": "redis-server", "postgres": "postgres"}
+        for name, program in servers.items():
+            os.kill(child_of(process.pid, program), signal.SIGKILL)
+            told = f"{name} was ended, and is started again"
+            process.wait_ready(lambda told=told: told in log.read_text())  # type: ignore[misc]
+        (rest,) = re.findall(r"^REST +(\S+)", log.read_text(), re.MULTILINE)
+        process.wait_ready(lambda: rest_is_up(f"{rest}/health"), 60)
         process.send(signal.SIGINT)
         assert process.wait() == 0
+
+
+def child_of(parent: int, program: str) -> int:
+    """The process id of the program of this name that `parent` started (Linux)."""
+    stats = [path.read_text().split() for path in Path("/proc").glob("[0-9]*/stat") if path.exists()]
+    return next(int(row[0]) for row in stats if row[1] == f"({program})" and int(row[3]) == parent)
 
 
 def worker_of(log: Path) -> int:
