@@ -304,7 +304,7 @@ async def test_a_document_brings_its_triggers(rest: Rest) -> None:
         ([{}, {"condition": {"nope": 1}}], ["/triggers/1/condition/nope"]),
         ([{"evnt": "a"}], ["/triggers/0/evnt"]),
         ([5], ["/triggers/0"]),
-        ([{"enabled": "yes"}], ["/triggers/0"]),
+        ([{"enabled": "yes"}], ["/triggers/0/enabled"]),
         ([{"==": [{"var": "tasks.a.output"}, 1]}], ["/triggers/0/==/0/var"]),
         (["a"] * (limits.TRIGGERS + 1), ["/triggers"]),
     ],
@@ -405,12 +405,12 @@ async def test_a_type_that_is_none_fails_its_task(here: Rest) -> None:
     answer: Answer = await here.post(
         "/workflows", {"nodes": [{"id": "a", "type": "publish_event", "data": {"event": "a b"}}]}
     )
-    assert answer.pointers == ["/nodes/0/data"]
+    assert answer.pointers == ["/nodes/0/data/event"]
 
 
 async def test_a_document_takes_no_name_of_our_own(here: Rest) -> None:
     node = {"id": "a", "type": "publish_event", "data": {"event": "a", "key": "@execution:1/tell/"}}
-    assert (await here.post("/workflows", {"nodes": [node]})).pointers == ["/nodes/0/data"]
+    assert (await here.post("/workflows", {"nodes": [node]})).pointers == ["/nodes/0/data/key"]
     number = await flow(here, {**node, "data": {"event": "a", "key": "{{input.key}}"}})
     started = await here.post(f"/workflows/{number}/execute?wait=10", {"input": {"key": "@execution:1/tell/"}})
     assert started.json()["error"]["type"] == "invalid_config"

@@ -272,7 +272,7 @@ async def test_a_cancelled_wait_is_woken_by_nothing(rest: Opened) -> None:
 @pytest.mark.parametrize(
     ("config", "pointer"),
     [
-        ({"event": "*"}, "/nodes/0/data"),
+        ({"event": "*"}, "/nodes/0/data/event"),
         ({"filter": "{{input.x}} == 1"}, "/nodes/0/data/filter"),
         ({"filter": {"nope": []}}, "/nodes/0/data/filter/nope"),
         ({"filter": {"==": [{"var": "tasks.a.output"}, 1]}}, "/nodes/0/data/filter/==/0/var"),

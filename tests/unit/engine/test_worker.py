@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import pytest
 
 from engine import events as ev
-from engine import failpoints
 from engine.caretakers import loop
 from engine.errors import StoreUnavailable
 from engine.model import AwaitSignal, Completed, Edge, Failure, Outcome, RetryPolicy, Sleep, Task, TaskCall
@@ -227,22 +226,6 @@ async def test_an_append_that_is_refused_is_read_again(engine: Engine) -> None:
         "TaskCompleted",
         "ExecutionCompleted",
     ]
-    assert await engine.is_idle()
-
-
-@pytest.mark.parametrize("count", [1, 3], ids=["alone", "beside others"])
-@pytest.mark.parametrize("keyed", [False, True], ids=["without a key", "with a key"])
-async def test_a_start_that_is_stored_and_refused_all_the_same_goes_on(
-    engine: Engine, count: int, keyed: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever goes wrong between the commit and its answer."""
-    version = await engine.define(Task("a"))
-    monkeypatch.setitem(failpoints._armed, "commit.after", ("raise", 1))
-    starts = [engine.start(version, key=f"k{n}" if keyed else None) for n in range(count)]
-    await asyncio.gather(*starts, return_exceptions=True)
-    for (number,) in engine.sql("SELECT id FROM execution"):
-        assert (await engine.ended(number)).status is E.COMPLETED
-    assert len(engine.sql("SELECT id FROM execution")) == count
     assert await engine.is_idle()
 
 
