@@ -23,6 +23,8 @@ from engine.yaml_documents import encode_yaml
 
 KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*|[0-9][A-Za-z0-9_.-]*[A-Za-z_.-][A-Za-z0-9_.-]*")
 """Letters, digits, `_`, `-`, `.`; not digits alone, which would be an id."""
+_BOUNDS = {"max_concurrency", "timeout", "budget"}
+_BESIDE = ("name", "key", "description", "max_concurrency", "timeout", "budget")
 _START = re.compile(rb"(?:[ \t]*(?:#[^\n]*)?\n)*(?:---[ \t]*\n)?")
 Form = Literal["tasks", "graph", "steps", "yaml", "source"]
 _DIALECTS = {"tasks": "yaml_tasks", "yaml": "yaml_tasks", "graph": "graph", "steps": "steps"}
@@ -187,14 +189,16 @@ class Authoring:
         return self._write(head, definition.graph, definition.presentation, form)
 
     def _signed(self, draft: Workflow, source: Source, form: Form) -> Written:
-        """What was written, and before it what the workflow was called otherwise: by its address, or beside it."""
+        """What was written, and before it what was said otherwise of the workflow: by its address, or beside it."""
         head = self._document(draft.dialect).read(source.value)[0]
-        called = {"name": draft.name, "key": draft.key, "description": draft.description}
-        more = {name: text for name, text in called.items() if text is not None and text != getattr(head, name)}
-        old = {"unique_name", *more} if "key" in more else more
+        now = head_of(draft)
+        said = msgspec.to_builtins(now)
+        other = [name for name in _BESIDE if getattr(now, name) != getattr(head, name)]
+        more = {name: said[name] for name in other if name in said}
+        old = {*more, *(_BOUNDS & set(other)), *(("unique_name",) if "key" in more else ())}
         value = {**more, **{name: child for name, child in source.value.items() if name not in old}}
         if form == "yaml" and not source.is_json:
-            text = source.data if not more else _before(source.data, encode_yaml(more))
+            text = _before(source.data, encode_yaml(more)) if more else source.data
             if Source(text).value == value:
                 return Written(text, True)
         return _written(value, form)

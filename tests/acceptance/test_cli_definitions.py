@@ -89,6 +89,15 @@ def test_an_export_says_name_and_key(served: Served, tmp_path: Path) -> None:
     served.cli("apply", str(file))
     nowhere = served.cli("export", "cli-signed", "--output", str(tmp_path / "no" / "x.yaml"))
     assert nowhere.err == f"error: {tmp_path / 'no' / 'x.yaml'} cannot be written: No such file or directory\n"
+    served.rest("PUT", "/workflows/cli-signed", {"timeout": 5, "budget": {"tokens": 7}})
+    beside = served.cli("export", "cli-signed").out
+    assert "timeout: 5.0\nbudget:\n  tokens: 7\n" in beside
+    out.write_text(beside)
+    assert json.loads(served.cli("apply", str(out), "--json").out)[0]["outcome"] == "updated"
+    assert served.cli("export", "cli-signed", "--format", "source").out == beside
+    served.rest("PUT", "/workflows/cli-signed", {"timeout": None, "budget": None})
+    assert "timeout" not in served.cli("export", "cli-signed").out
+    served.cli("apply", str(file))
     assert served.cli("export", "cli-signed").out == f"# mine\n---\nname: Untitled workflow\nkey: cli-signed\n{tasks}"
 
 
