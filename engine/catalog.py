@@ -34,6 +34,9 @@ class _Entry:
     __slots__ = ("handler", "major", "shape", "spellings")
 
     def __init__(self, handler: NodeHandler) -> None:
+        if missing := [name for name in ("type", "shape", "blocking", "run") if not hasattr(handler, name)]:
+            where = type(handler).__module__.rpartition(".")[2]
+            raise ConfigurationError(f"the handler in {where}.py has no {', '.join(missing)}; see docs/nodes.md")
         self.handler = handler
         self.major: int = getattr(handler, "major", 1)
         self.spellings: dict[str, str] = dict(getattr(handler, "spellings", {}))

@@ -1,8 +1,11 @@
 """Finds plug-ins: one file in a room, one module-level name. The only place that imports by name."""
 
 import importlib
+import importlib.util
 import pkgutil
+import re
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from engine.errors import ConfigurationError
@@ -17,7 +20,8 @@ def names(room: str) -> list[str]:
 def load(room: str, module: str, attribute: str) -> Any:
     """`attribute` of `room/module.py`. Raises `ConfigurationError` when the plug-in or its library is missing."""
     if module not in names(room):
-        raise ConfigurationError(f"there is no {room}/{module}.py; there are: {', '.join(names(room))}")
+        known = ", ".join(name for name in names(room) if _defines(room, name, attribute))
+        raise ConfigurationError(f"there is no {room}/{module}.py; there are: {known}")
     try:
         return getattr(importlib.import_module(f"{room}.{module}"), attribute)
     except ModuleNotFoundError as error:
@@ -43,6 +47,21 @@ def resolve(name: str) -> Any:
 
 
 def scan(room: str, attribute: str) -> list[Any]:
-    """`attribute` of every module of the room that has it."""
-    found = (importlib.import_module(f"{room}.{name}") for name in names(room))
+    """`attribute` of every module of the room that has it. Raises `ConfigurationError` for what cannot be loaded."""
+    found = [_module(room, name) for name in names(room)]
     return [getattr(module, attribute) for module in found if hasattr(module, attribute)]
+
+
+def _module(room: str, name: str) -> ModuleType:
+    try:
+        return importlib.import_module(f"{room}.{name}")
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigurationError(f"{name}.py, of those in {room}/, cannot be loaded: {reason}") from error
+
+
+def _defines(room: str, name: str, attribute: str) -> bool:
+    """By its text: its library may be missing."""
+    spec = importlib.util.find_spec(f"{room}.{name}")
+    text = "" if spec is None or spec.origin is None else Path(spec.origin).read_text()
+    return re.search(rf"^(?:async )?(?:def )?{attribute}\b", text, re.MULTILINE) is not None

@@ -13,7 +13,13 @@ def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A room with one plug-in, one that lacks its library, and a private module."""
     folder = tmp_path / "some_room"
     folder.mkdir()
-    files = {"__init__": "", "good": "it = 1", "poor": "import no_such_library.part\nit = 2", "_private": "it = 3"}
+    files = {
+        "__init__": "",
+        "good": "it = 1",
+        "poor": "import no_such_library.part\nit = 2",
+        "_private": "it = 3",
+        "beside": "its = 4",
+    }
     for name, text in files.items():
         (folder / f"{name}.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
@@ -21,8 +27,15 @@ def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_public_modules_are_plug_ins(room: str) -> None:
-    assert registry.names(room) == ["good", "poor"]
+    assert registry.names(room) == ["beside", "good", "poor"]
     assert registry.load(room, "good", "it") == 1
+
+
+def test_a_plug_in_that_cannot_be_loaded_is_named(room: str) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"poor.py, of those in .*, cannot be loaded: ModuleNotFoundError: No mod"
+    ):
+        registry.scan(room, "it")
 
 
 @pytest.mark.parametrize("module", ["absent", "_private"])

@@ -69,6 +69,14 @@ def test_two_files_cannot_be_one_type() -> None:
         Catalog([Node(), other()], [])
 
 
+def test_a_handler_that_lacks_something_is_named() -> None:
+    poor: Any = type("Poor", (), {"type": "poor", "blocking": False})()
+    with pytest.raises(
+        ConfigurationError, match=r"the handler in test_catalog.py has no shape, run; see docs/nodes.md"
+    ):
+        Catalog([poor], [])
+
+
 def test_every_spelling_is_stored_as_one() -> None:
     config = {"program": "", "toRole": "AE", "byName": {}, "other": 1}
     stored = ("program", {"program": "", "to_role": "AE", "by_name": {}, "other": 1})
