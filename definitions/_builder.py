@@ -173,7 +173,7 @@ class Builder:
             self.value(spec, "executor", where, str | None, None),
             self.value(spec, "on_error", where, str, "fail"),
             self.seconds(spec, "heartbeat_timeout", where),
-            self.value(spec, "resources", where, Resources, Resources()),
+            self._resources(spec, where),
             self.value(spec, "concurrency_key", where, str | None, None),
             self.value(spec, "concurrency_limit", where, int, 1),
             compensate=self._compensation(spec, where),
@@ -201,7 +201,7 @@ class Builder:
             self.seconds(given, "timeout", where),
             self.value(given, "executor", where, str | None, None),
             self.seconds(given, "heartbeat_timeout", where),
-            self.value(given, "resources", where, Resources, Resources()),
+            self._resources(given, where),
         )
 
     def _name(self, spec: Mapping[str, Any], where: str) -> str:
@@ -210,6 +210,14 @@ class Builder:
             message = f"name has {len(name)} characters; at most {limits.NAME} are allowed"
             self.fault(message, f"{where}/name", "too_long")
         return name
+
+    def _resources(self, spec: Mapping[str, Any], where: str) -> Resources:
+        for name in self.mapping(spec, "resources", where):
+            if name not in Resources.__struct_fields__:
+                message = f"resources has no field {name!r:.100}{self.hint(name, Resources.__struct_fields__)}"
+                self.fault(message, f"{where}/resources{pointer(name)}", "unknown_field")
+        found: Resources = self.value(spec, "resources", where, Resources, Resources())
+        return found
 
     def _retry(self, spec: Mapping[str, Any], where: str) -> RetryPolicy:
         given = self.mapping(spec, "retry", where)

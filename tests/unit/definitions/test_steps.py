@@ -105,6 +105,7 @@ def test_a_target_that_does_not_exist_is_a_warning() -> None:
         ({"steps": {}, "budget": {}}, ("invalid_value", "/budget")),
         ({"steps": {}, "budget": {"cost": "1"}}, ("invalid_value", "/budget/cost")),
         ({"steps": {}, "budget": {"tokens": -1}}, ("invalid_value", "/budget/tokens")),
+        ({"steps": {"a": {"type": "set", "resources": {"cpus": 1}}}}, ("unknown_field", "/steps/a/resources/cpus")),
         ({"steps": {}, "triggers": [{"event": 5}]}, ("invalid", "/triggers/0/event")),
         ({"steps": {}, "budget": {"token": 1}}, ("invalid_value", "/budget")),
         ({"steps": {}, "name": " "}, ("required", "/name")),
