@@ -50,7 +50,7 @@ class Databases:
         except exc.DBAPIError as error:
             raise _reason(error, statement) from None
         except exc.StatementError as error:
-            raise SqlError(f"the statement cannot be run: {error.orig}", "sql_refused", retryable=False) from None
+            raise SqlError(_unbound(str(error.orig)), "sql_refused", retryable=False) from None
         except (OverflowError, TypeError, ValueError) as error:  # of the driver, for a value that it cannot send
             raise SqlError(f"a parameter cannot be bound: {error}", "sql_refused", retryable=False) from None
         except exc.ArgumentError:
@@ -160,9 +160,17 @@ def _plain(value: Any) -> Any:
             return str(value)
 
 
+_PARAMETER = re.compile(r"value is required for bind parameter '([^']+)'")
 _STATE = re.compile(r"[0-9A-Z]{5}")
 _PASSING = ("08", "40", "53", "55", "57")
 """Classes of SQLSTATE after which trying again may help: connection, rollback, resources, locks, operator."""
+
+
+def _unbound(reason: str) -> str:
+    found = _PARAMETER.search(reason)
+    if found is None:
+        return f"the statement cannot be run: {reason}"
+    return f"parameters gives no value for :{found[1]}; write \\:{found[1]} where a colon is meant"
 
 
 def _reason(error: exc.DBAPIError, statement: Statement) -> SqlError:

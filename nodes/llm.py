@@ -154,8 +154,8 @@ def _kept(budget: Budget, whose: str, config: Config, server: Server) -> AwaitSi
     if _fits(needed.tokens, budget.tokens) and _fits(needed.cost, budget.cost):
         return None
     left = [] if budget.tokens is None else [f"{budget.tokens} tokens"]
-    left += [] if budget.cost is None else [f"{budget.cost:g}"]
-    cost = "" if needed.cost is None else f", {needed.cost:.6g}"
+    left += [] if budget.cost is None else [f"a cost of {budget.cost:g}"]
+    cost = "" if needed.cost is None else f", and cost {needed.cost:.6g}"
     message = f"this call would take about {taken} tokens in and {given} out{cost}"
     message += f"; the budget of {whose} has {' and '.join(left)} left"
     if budget.on_exceeded == "fail":

@@ -201,10 +201,14 @@ PRICED = {"prices": {"gpt-4": {"input": 30, "output": 60}}}
 @pytest.mark.parametrize(
     ("budget", "more", "says"),
     [
-        ({"tokens": 15}, {}, "about 15 tokens in and 1 out, 0.00051; the budget of the task has 15 tokens left"),
+        (
+            {"tokens": 15},
+            {},
+            "about 15 tokens in and 1 out, and cost 0.00051; the budget of the task has 15 tokens left",
+        ),
         ({"tokens": 1000}, {"max_tokens": 986}, "15 tokens in and 986 out"),
-        ({"cost": 0.0005}, {}, "the budget of the task has 0.0005 left"),
-        ({"cost": 0.0005, "tokens": 16}, {}, "has 16 tokens and 0.0005 left"),
+        ({"cost": 0.0005}, {}, "the budget of the task has a cost of 0.0005 left"),
+        ({"cost": 0.0005, "tokens": 16}, {}, "has 16 tokens and a cost of 0.0005 left"),
         ({"cost": 0.01}, {"max_tokens": 1000}, "0.06045"),
         ({"tokens": 0}, {}, "0 tokens left"),
         ({"tokens": 16}, {"json_schema": SCHEMA}, "the budget of the task has 16 tokens left"),
@@ -254,7 +258,7 @@ async def test_what_is_left_of_the_execution_counts_too(context: NodeContext, mo
         left = Budget(cost=0.001).after(Usage(10, 10, 0.0005))
         result = await attempts.result("llm", {**ASK, "budget": {"cost": 1}}, budget=left)
     assert isinstance(result, Failed)
-    assert "the budget of the execution has 0.0005 left" in result.error.message
+    assert "the budget of the execution has a cost of 0.0005 left" in result.error.message
     assert result.usage is None
 
 

@@ -90,9 +90,10 @@ async def run_or_fail(world: NodeContext, config: dict[str, Any]) -> Any:
     [
         ("SELEKT 1", {}, "syntax error"),
         ("SELECT * FROM nobody", {}, "nobody"),
-        ("SELECT :a", {}, "'a'"),
+        ("SELECT :a", {}, "no value for :a"),
         ("INSERT INTO person VALUES (3, 'Ana', 1)", {}, ""),
         ("SELECT 1 AS a, 2 AS a", {}, "two columns"),
+        ("SELECT '{\"a\":true}' AS a", {}, r"no value for :true; write \:true where a colon is meant"),
     ],
 )
 async def test_a_statement_that_is_refused(
