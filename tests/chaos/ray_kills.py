@@ -18,7 +18,7 @@ from executors._ray_worker import RayWorker
 from tests.chaos.audit import audit
 from tests.chaos.client import Client
 from tests.chaos.report import Outcome, Timed
-from tests.chaos.workload import Promises, check_promises, define, drive
+from tests.chaos.workload import EXECUTIONS, Promises, check_promises, define, drive
 from tests.chaos.world import World, open_world
 
 DRAIN = 180.0
@@ -28,6 +28,11 @@ LONGEST = 1.0
 """Seconds after the begin of a round in which the kill falls."""
 BACK = 60.0
 """Seconds for workers to be there again."""
+QUEUE = 2 * EXECUTIONS
+"""Executions that may be open when a round begins. All that two workers hold is lost with each kill, begun or not: with
+a queue that only grows, tasks would be given up for what they never did."""
+CALM = 120.0
+"""Seconds for the queue to be so short again."""
 
 
 async def ray_kills(
@@ -61,6 +66,7 @@ async def _run(world: World, head: RayNode, falls: Sequence[bool], drain: float,
     async with Client([engine], seed=seed, patience=60) as client:
         workflows = await define(client, world.ledger.url)
         for number, head_falls in enumerate(falls):
+            await _calm(client)
             workers = await _workers(head)
             driving = asyncio.create_task(drive(client, workflows, seed * len(falls) + number, promises))
             await asyncio.sleep(dice.random() * LONGEST)
@@ -78,6 +84,12 @@ async def _run(world: World, head: RayNode, falls: Sequence[bool], drain: float,
         outcome.note("executions", len(history.executions))
         if not engine.alive:
             outcome.problems.append(f"the engine died with Ray:\n{engine.tail()}")
+
+
+async def _calm(client: Client) -> None:
+    async with asyncio.timeout(CALM):
+        while len(await client.open_executions()) > QUEUE:
+            await asyncio.sleep(0.1)
 
 
 async def _workers(head: RayNode) -> list[int]:
