@@ -467,11 +467,13 @@ class Failed(Record, frozen=True, tag=True):
 class Lost(Record, frozen=True, tag=True):
     """How an executor reports an attempt of which nobody knows how far it came. Not the handler's failure.
 
-    `suspect`: its process died, perhaps of it; else the call itself was lost, by a server without a memory.
+    `suspect`: its process died, perhaps of it; else the call itself was lost, by a server without a memory. `shared`:
+    that process was a worker, which holds many calls.
     """
 
     reason: str
     suspect: bool = True
+    shared: bool = False
 
 
 Result = Outcome | Failed | Lost

@@ -248,9 +248,9 @@ def check_ask(asked: bool | None, outcome: Outcome) -> None:
         raise _bad("a task asks the world once; this one was given more budget already", "bad_outcome")
 
 
-def loss_of(key: str, result: Lost) -> ev.TaskLost:
-    """The event that says `result`."""
-    return ev.TaskLost(key, _text(result.reason), result.suspect)
+def loss_of(key: str, result: Lost, *, alone: bool) -> ev.TaskLost:
+    """The event that says `result`. Who ran `alone` is a suspect by the death of its own process, no worker's."""
+    return ev.TaskLost(key, _text(result.reason), result.suspect and not (alone and result.shared))
 
 
 def _patience(timeout: Any) -> float | None:

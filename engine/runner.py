@@ -210,7 +210,7 @@ class Run:
         del self.flying[key]
         self._spare += 1
         if isinstance(result, Lost):
-            self._say(outcomes.loss_of(key, result))
+            self._say(outcomes.loss_of(key, result, alone=call.alone))
             self._after_loss(key, result.reason)
             return
         if isinstance(result, Failed):

@@ -58,7 +58,7 @@ class Watch:
         self._seen.clear()
 
     async def _bury(self, worker: str, beat: bytes) -> None:
-        answer = encode_answer(Answer(Lost(f"the worker {worker} died"), 0.0))
+        answer = encode_answer(Answer(Lost(f"the worker {worker} died", shared=True), 0.0))
         words: list[Word] = [worker, beat, answer, ANSWER_SECONDS, self._names.queue]
         await self._link.run(scripts.REAP, [self._names.beats, self._names.running(worker)], words)
         self._seen.pop(worker, None)

@@ -13,7 +13,7 @@ from engine import events as ev
 from engine import limits
 from engine.errors import TaskError
 from engine.model import AwaitSignal, Budget, Completed, Failed, Failure, FanOut, Lost, Outcome, Result, Sleep, Usage
-from engine.outcomes import LAST_MOMENT, portable, record_of, storable
+from engine.outcomes import LAST_MOMENT, loss_of, portable, record_of, storable
 
 
 class Number(float):
@@ -237,3 +237,11 @@ def test_a_budget_is_never_less_than_nothing() -> None:
     assert Budget(1.0, 100).after(Usage(30, 20)) == Budget(1.0, 50)
     assert Budget(1.0, 100).after(Usage(300, 20, 7.0)) == Budget(0.0, 0)
     assert Budget(tokens=5).after(Usage(1, 1, 1.0)) == Budget(tokens=3)
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["its own process", "a worker"])
+@pytest.mark.parametrize("alone", [False, True], ids=["beside others", "alone"])
+def test_who_runs_alone_is_not_blamed_for_the_death_of_a_worker(alone: bool, shared: bool) -> None:
+    event = loss_of("a", Lost("it died", shared=shared), alone=alone)
+    assert event == ev.TaskLost("a", "it died", suspect=not (alone and shared))
+    assert loss_of("a", Lost("it is forgotten", suspect=False), alone=alone).suspect is False
