@@ -15,6 +15,8 @@ from benchmarks.rq_function import noop
 QUEUE = "bare"
 LOOK = 0.001
 """Seconds between two looks whether all have ended."""
+LONGEST = 120.0
+"""Seconds in which they must have."""
 
 
 def milliseconds(url: str, tasks: int, workers: int) -> float:
@@ -40,7 +42,9 @@ def _run(url: str, tasks: int, workers: int) -> float:
     began = time.perf_counter()
     jobs = [Queue.prepare_data(noop, args=({},), result_ttl=60, timeout=-1) for _ in range(tasks)]
     queue.enqueue_many(jobs)
-    while queue.finished_job_registry.count < tasks:
+    while (ended := queue.finished_job_registry.count) < tasks:
+        if time.perf_counter() - began > LONGEST:
+            raise RuntimeError(f"{ended} of {tasks} jobs have ended in {LONGEST:g} s; did somebody empty this Redis?")
         time.sleep(LOOK)
     seconds = time.perf_counter() - began
     for child in children:
