@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from commands import action_group, event_words, file_group, secret_group
-from commands.options import MAX_ID, Json, Workflow
+from commands.options import Json, Workflow
 from commands.values import json_of, text_of
+from engine import limits
 
 if TYPE_CHECKING:
     from bootstrap.settings import Settings
@@ -37,7 +38,7 @@ event_words.install(app)
 
 DEFINE, EXECUTE, PROCESSES = "Define (REST)", "Execute (gRPC)", "Processes"
 
-Execution = Annotated[int, typer.Argument(help="The id of the execution.", min=1, max=MAX_ID)]
+Execution = Annotated[int, typer.Argument(help="The id of the execution.", min=1, max=limits.ID)]
 Key = Annotated[str | None, typer.Option(help="A word of your own that names it, unique.")]
 Description = Annotated[str | None, typer.Option(help="A sentence for people.")]
 RedisUrl = Annotated[str | None, typer.Option(help="redis://…: the response cache, and RQ; else REDIS_URL.")]
@@ -263,7 +264,7 @@ def approvals(
     status: Annotated[
         Literal["pending", "approved", "rejected", "timeout", "closed"] | None, typer.Option(help="Only those.")
     ] = None,
-    execution: Annotated[int | None, typer.Option(help="All of this execution.", min=1, max=MAX_ID)] = None,
+    execution: Annotated[int | None, typer.Option(help="All of this execution.", min=1, max=limits.ID)] = None,
     limit: Annotated[int, typer.Option(help="Show at most so many.", min=1, max=1000)] = 20,
     page_token: Annotated[str | None, typer.Option(help="Go on after the page before.")] = None,
     as_json: Json = False,
@@ -293,7 +294,7 @@ def list_executions(
     created_from: Annotated[str | None, typer.Option(metavar="TIME", help="From this RFC 3339 time on.")] = None,
     created_to: Annotated[str | None, typer.Option(metavar="TIME", help="Before this RFC 3339 time.")] = None,
     parent: Annotated[
-        int | None, typer.Option(help="Only those that tasks of this execution started.", min=1, max=MAX_ID)
+        int | None, typer.Option(help="Only those that tasks of this execution started.", min=1, max=limits.ID)
     ] = None,
     limit: Annotated[int, typer.Option(help="Show at most so many.", min=1, max=1000)] = 20,
     page_token: Annotated[str | None, typer.Option(help="Go on after the page before.")] = None,

@@ -1,7 +1,6 @@
 """The answers, as they go out: records of the engine to JSON bytes. The contract shows these very classes."""
 
 from collections.abc import Iterable
-from itertools import islice
 from typing import Annotated, Any
 
 import msgspec
@@ -10,7 +9,7 @@ from starlette.responses import Response
 
 from api import cost_answers as costs
 from api.cost_answers import BudgetAnswer
-from engine.authoring import Report, Written
+from engine.authoring import Report, Saved, Written
 from engine.clock import rfc3339
 from engine.errors import Fault
 from engine.model import (
@@ -159,9 +158,9 @@ def workflow(record: Workflow) -> bytes:
     return encode(_workflow(record))
 
 
-def saved(record: Workflow, warnings: Iterable[Fault] = ()) -> bytes:
-    fields = msgspec.structs.asdict(_workflow(record))
-    return encode(SavedAnswer(**fields, warnings=list(map(_fault, islice(warnings, SHOWN)))))
+def saved(made: Saved) -> bytes:
+    fields = msgspec.structs.asdict(_workflow(made.workflow))
+    return encode(SavedAnswer(**fields, warnings=list(map(_fault, made.warnings[:SHOWN]))))
 
 
 def workflows(records: Iterable[Workflow]) -> bytes:

@@ -19,15 +19,14 @@ from engine.service import WorkflowService
 from engine.states import ExecutionStatus
 from engine.waits import OWN
 
-MAX_ID = 2**53 - 1
-WHAT_IDS_ARE = f"an id is a whole number from 1 to {MAX_ID}"
+WHAT_IDS_ARE = f"an id is a whole number from 1 to {limits.ID}"
 _NUMBER = re.compile(r"[0-9]{1,16}")
 _LATEST = 253_402_300_799.0
 
 
 def parse_id(text: str) -> int | None:
     """The id that `text` spells, or None."""
-    if _NUMBER.fullmatch(text) and int(text) <= MAX_ID:
+    if _NUMBER.fullmatch(text) and int(text) <= limits.ID:
         return int(text)
     return None
 
@@ -50,7 +49,7 @@ def _shown(**schema: Any) -> Callable[[dict[str, Any]], None]:
     return show
 
 
-_ID = _shown(type="integer", minimum=1, maximum=MAX_ID, examples=[1])
+_ID = _shown(type="integer", minimum=1, maximum=limits.ID, examples=[1])
 _TIME = _shown(type="string", format="date-time", examples=["2026-11-20T12:00:00Z"])
 _APPROVAL = _shown(type="string", enum=list(STATUSES))
 _STATUS = _shown(type="array", items={"type": "string", "enum": [status.value for status in ExecutionStatus]})
@@ -162,7 +161,7 @@ def parse_cursor(text: str) -> Cursor:
         )
     except (ValueError, msgspec.MsgspecError):
         created_at, number = -1.0, -1
-    if not 0 <= created_at <= _LATEST or not 0 <= number <= MAX_ID:
+    if not 0 <= created_at <= _LATEST or not 0 <= number <= limits.ID:
         raise Invalid("the cursor is not one of ours; take next_cursor of the page before", pointer="/cursor")
     return Cursor(created_at, number)
 
@@ -189,7 +188,7 @@ CreatedFrom = Annotated[float | None, Depends(_created_from)]
 CreatedTo = Annotated[float | None, Depends(_created_to)]
 After = Annotated[Cursor | None, Depends(_cursor)]
 ParentFilter = Annotated[
-    int | None, Query(ge=1, le=MAX_ID, description="Those that tasks of this execution started.", examples=[1])
+    int | None, Query(ge=1, le=limits.ID, description="Those that tasks of this execution started.", examples=[1])
 ]
 Limit = Annotated[int, Query(description="Rows of the page.", ge=1, le=limits.PAGE)]
 AsDocument = Annotated[

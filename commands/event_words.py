@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from commands.options import MAX_ID
 from commands.values import json_of, text_of
+from engine import limits
 
 Workflow = Annotated[str, typer.Argument(help="The id of the workflow, or its key.")]
-TriggerId = Annotated[int, typer.Argument(help="The id of the trigger.", min=1, max=MAX_ID)]
+TriggerId = Annotated[int, typer.Argument(help="The id of the trigger.", min=1, max=limits.ID)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 triggers = typer.Typer(help="Which events start a workflow.", no_args_is_help=True)
 

@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from commands.options import MAX_ID, Json, Workflow
+from commands.options import Json, Workflow
 from commands.values import json_of
+from engine import limits
 
 app = typer.Typer()
 FILES = "Workflows as files"
@@ -81,8 +82,8 @@ def versions(workflow: Workflow, as_json: Json = False) -> None:
 @app.command(rich_help_panel=FILES)
 def diff(
     workflow: Workflow,
-    before: Annotated[int, typer.Argument(help="A version.", min=1, max=MAX_ID)],
-    after: Annotated[int | None, typer.Argument(help="Another; else the draft.", min=1, max=MAX_ID)] = None,
+    before: Annotated[int, typer.Argument(help="A version.", min=1, max=limits.ID)],
+    after: Annotated[int | None, typer.Argument(help="Another; else the draft.", min=1, max=limits.ID)] = None,
 ) -> None:
     """Show what differs between two versions; exit code 1 if anything does."""
     from commands import definitions
@@ -93,7 +94,7 @@ def diff(
 @app.command(rich_help_panel=FILES)
 def rollback(
     workflow: Workflow,
-    version: Annotated[int, typer.Argument(help="Its number.", min=1, max=MAX_ID)],
+    version: Annotated[int, typer.Argument(help="Its number.", min=1, max=limits.ID)],
     as_json: Json = False,
 ) -> None:
     """Go back to a version."""

@@ -23,7 +23,8 @@ from engine.errors import ConfigurationError
 
 TRIES = 10
 """To start a server again, a second apart."""
-Server = TypeVar("Server", PostgresServer, RedisServer, RayNode)
+Server = PostgresServer | RedisServer | RayNode
+Started = TypeVar("Started", bound=Server)
 
 
 class Stack:
@@ -52,7 +53,7 @@ class Stack:
         self.rest: list[Process] = []
         self.grpc: list[Process] = []
         self.workers: list[Process] = []
-        self.servers: list[PostgresServer | RedisServer | RayNode] = []
+        self.servers: list[Server] = []
         """Those that it has started itself."""
         self._worker_names = [f"worker-{number}" for number in range(1, workers + 1)]
         self._settings = dict(settings or {})
@@ -92,7 +93,7 @@ class Stack:
         for process, ready in zip(self.processes, waits, strict=True):
             process.wait_ready(ready)
 
-    def _serve(self, server: Server) -> Server:
+    def _serve(self, server: Started) -> Started:
         self._open.enter_context(server)
         self.servers.append(server)
         return server
@@ -164,7 +165,7 @@ def main() -> int:
         return 0
 
 
-def _start_again(server: PostgresServer | RedisServer | RayNode) -> None:
+def _start_again(server: Server) -> None:
     """What a killed one left behind may bar the first tries. Raises `RuntimeError`."""
     for _ in range(TRIES - 1):
         with suppress(RuntimeError):
@@ -173,7 +174,7 @@ def _start_again(server: PostgresServer | RedisServer | RayNode) -> None:
     return server.start()
 
 
-def _watch(processes: Sequence[Process], servers: Sequence[PostgresServer | RedisServer | RayNode]) -> int:
+def _watch(processes: Sequence[Process], servers: Sequence[Server]) -> int:
     while True:
         for server in servers:
             if not server.alive:

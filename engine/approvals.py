@@ -80,7 +80,7 @@ class Approvals:
             raise Invalid(f"execution {execution_id} waits for several approvals; say of which task", pointer="/task")
         view = await self._views.get(execution_id)
         if is_terminal(view.status):
-            raise AlreadyEnded(f"execution {execution_id} is {view.status}; nothing can change it any more")
+            raise AlreadyEnded.of(execution_id, view.status)
         which = "no task" if task is None else f"no task {task!r:.100}"
         raise ApprovalNotFound(f"{which} of execution {execution_id} waits for an approval; it is {view.status}")
 
@@ -112,7 +112,7 @@ class Approvals:
 
     async def _refuse_ended(self, execution_id: int) -> None:
         view = await self._views.get(execution_id)
-        raise AlreadyEnded(f"execution {execution_id} is {view.status}; nothing can change it any more")
+        raise AlreadyEnded.of(execution_id, view.status)
 
     async def _find(self, where: WaitFilter, before: int | None, limit: int) -> list[Approval]:
         waits = await self._store.list_waits(where, before, limit)

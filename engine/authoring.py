@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import structs
@@ -23,8 +23,8 @@ from engine.yaml_documents import encode_yaml
 
 KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*|[0-9][A-Za-z0-9_.-]*[A-Za-z_.-][A-Za-z0-9_.-]*")
 """Letters, digits, `_`, `-`, `.`; not digits alone, which would be an id."""
-_BOUNDS = {"max_concurrency", "timeout", "budget"}
-_BESIDE = ("name", "key", "description", "max_concurrency", "timeout", "budget")
+_BOUNDS = ("max_concurrency", "timeout", "budget")
+_BESIDE = ("name", "key", "description", *_BOUNDS)
 _START = re.compile(rb"(?:[ \t]*(?:#[^\n]*)?\n)*(?:---[ \t]*\n)?")
 Form = Literal["tasks", "graph", "steps", "yaml", "source"]
 _DIALECTS = {"tasks": "yaml_tasks", "yaml": "yaml_tasks", "graph": "graph", "steps": "steps"}
@@ -60,6 +60,13 @@ class Written(Record, frozen=True):
 
     data: bytes
     is_yaml: bool
+
+
+class Saved(NamedTuple):
+    """A workflow as a document has made it, and what of the document fails when it is reached."""
+
+    workflow: Workflow
+    warnings: tuple[Fault, ...]
 
 
 class Authoring:
@@ -195,7 +202,7 @@ class Authoring:
         said = msgspec.to_builtins(now)
         other = [name for name in _BESIDE if getattr(now, name) != getattr(head, name)]
         more = {name: said[name] for name in other if name in said}
-        old = {*more, *(_BOUNDS & set(other)), *(("unique_name",) if "key" in more else ())}
+        old = {*more, *(name for name in other if name in _BOUNDS), *(("unique_name",) if "key" in more else ())}
         value = {**more, **{name: child for name, child in source.value.items() if name not in old}}
         if form == "yaml" and not source.is_json:
             text = _before(source.data, encode_yaml(more)) if more else source.data

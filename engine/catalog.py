@@ -8,9 +8,10 @@ import msgspec
 from msgspec import structs
 
 from engine import bodies
+from engine.checks import type_hint
 from engine.configs import ConfigShape, reason_of
 from engine.errors import ConfigurationError, Fault, NodeTypeNotFound, TaskError
-from engine.graph import suggestion, task_content
+from engine.graph import task_content
 from engine.model import Outcome, Record, TaskCall
 from engine.opening import opened
 from engine.task_ports import NodeContext, NodeHandler, Shape
@@ -108,8 +109,7 @@ class Catalog:
         """Raises `NodeTypeNotFound`."""
         entry = self._find(type)
         if entry is None:
-            hint = suggestion(type, self.names()) or "; GET /nodes lists them"
-            raise NodeTypeNotFound(f"there is no node type {type!r:.100}{hint}")
+            raise NodeTypeNotFound(f"there is no node type {type!r:.100}{type_hint(type, self.names())}")
         handler = entry.handler
         texts = (inspect.getdoc(one.__class__ if one is handler else one) for one in (handler, handler.shape))
         return NodeType(

@@ -111,9 +111,13 @@ def _check_task(placed: Placed, definition: Definition, nodes: NodeTypes) -> lis
 
 
 def unknown_type(name: str, nodes: NodeTypes) -> str:
-    """What is said of a node type that does not exist; another spelling of one may be what was meant."""
-    hint = suggestion(name, nodes.names()) or "; GET /nodes lists them"
-    return f"unknown node type {name!r:.100}{hint}"
+    """What is said of a node type that does not exist."""
+    return f"unknown node type {name!r:.100}{type_hint(name, nodes.names())}"
+
+
+def type_hint(name: str, names: Iterable[str]) -> str:
+    """Another spelling of a node type may be what was meant by `name`."""
+    return suggestion(name, names) or "; GET /nodes lists them"
 
 
 def _check_liveness(task: Task, where: str) -> list[Fault]:

@@ -18,6 +18,7 @@ from engine.authoring import (
     Authoring,
     Form,
     Report,
+    Saved,
     Written,
     key_faults,
     key_of,
@@ -110,7 +111,7 @@ class Drafts:
     def is_document(self, value: Mapping[str, Any]) -> bool:
         return self._authoring.recognise(value) is not None
 
-    async def create_document(self, source: Source, *, key: str | None = None) -> Workflow:
+    async def create_document(self, source: Source, *, key: str | None = None) -> Saved:
         """With its version. Raises `InvalidWorkflow`, `InvalidDocument`; `key` if the document has none."""
         report = await self._readable(source)
         head = report.head
@@ -130,9 +131,9 @@ class Drafts:
         )
         made = await self.create(new)
         await self.current(made.id)
-        return made
+        return Saved(made, report.warnings)
 
-    async def replace(self, ref: Ref, source: Source, **more: Any) -> Workflow:
+    async def replace(self, ref: Ref, source: Source, **more: Any) -> Saved:
         """The document takes the place of the draft; a new version only if it means something new.
 
         Name, key and description stay if the document does not say them.
@@ -145,8 +146,8 @@ class Drafts:
         changes |= {"dialect": report.dialect, "source": source.data, **beside}
         draft = await self.get(ref)
         if any(getattr(draft, name) != value for name, value in changes.items()):
-            return await self.update(draft.id, changes | {"triggers": head.triggers or ()})
-        return draft
+            draft = await self.update(draft.id, changes | {"triggers": head.triggers or ()})
+        return Saved(draft, report.warnings)
 
     async def key_of(self, source: Source, fallback: str) -> str:
         """What it is registered by: its key, else its name if that could be one, else `fallback`."""
@@ -157,8 +158,8 @@ class Drafts:
         try:
             before = await self.get(key)
         except WorkflowNotFound:
-            return await self.create_document(source, key=key), "created"
-        after = await self.replace(before.id, source)
+            return (await self.create_document(source, key=key)).workflow, "created"
+        after = (await self.replace(before.id, source)).workflow
         return after, "unchanged" if after.revision == before.revision else "updated"
 
     async def _readable(self, source: Source) -> Report:
@@ -313,7 +314,7 @@ class Drafts:
         """
         version = await self._store.get_version(DEFAULT_NAMESPACE, ref, number)
         source, beside = source_of(version)
-        return await self.replace(version.workflow_id, Source(source), **beside)
+        return (await self.replace(version.workflow_id, Source(source), **beside)).workflow
 
     @asynccontextmanager
     async def _writing(self, tags: list[str]) -> AsyncIterator[None]:

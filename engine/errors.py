@@ -191,6 +191,11 @@ class AlreadyEnded(Conflict):
 
     code = "already_ended"
 
+    @classmethod
+    def of(cls, execution_id: int, status: str) -> "AlreadyEnded":
+        """It has ended with this status."""
+        return cls(f"execution {execution_id} is {status}; nothing can change it any more")
+
 
 class AlreadyDecided(Conflict):
     """Somebody has decided already; one decision stands."""

@@ -32,6 +32,8 @@ PARTS = 100_000
 """Parts of all expressions of one workflow; paths that stand alone do not count."""
 STEPS = 250_000
 """Steps that the expressions of one task may make: a third of a second at the very most."""
+ID = 2**53 - 1
+"""The largest id that doors speak of: every JSON parser holds it."""
 MAX_INTEGER = 2**63 - 1
 MIN_INTEGER = -(2**63)
 COST, TOKENS = 1e12, 2**53

@@ -10,7 +10,7 @@ import msgspec
 from engine import limits
 from engine.action_book import ActionBook
 from engine.approvals import Approvals
-from engine.authoring import Form, Report, Written
+from engine.authoring import Form, Report, Saved, Written
 from engine.cache_port import ResponseCache
 from engine.caretakers.lag import LATE, LoopLag
 from engine.documents import check_key, check_payload, check_value, digest
@@ -134,10 +134,10 @@ class WorkflowService:
         """Whether it is a definition, not fields of a workflow of rows. Raises `InvalidDocument` if it is two."""
         return self._drafts.is_document(value)
 
-    async def create_document(self, source: Source) -> Workflow:
+    async def create_document(self, source: Source) -> Saved:
         return await self._drafts.create_document(source)
 
-    async def replace_document(self, ref: Ref, source: Source) -> Workflow:
+    async def replace_document(self, ref: Ref, source: Source) -> Saved:
         return await self._drafts.replace(ref, source)
 
     async def key_of_document(self, source: Source, fallback: str) -> str:
@@ -349,7 +349,7 @@ class WorkflowService:
         """
         state = (await self._views.fold(execution_id)).state
         if is_terminal(state.status):
-            raise AlreadyEnded(f"execution {execution_id} is {state.status}; nothing can change it any more")
+            raise AlreadyEnded.of(execution_id, state.status)
         if state.status is not ExecutionStatus.COMPENSATING:
             await self._put(Signal(execution_id, "cancel", "cancel", msgspec.json.encode(reason), "cancel"))
             deadline = asyncio.get_running_loop().time() + CANCEL_WAIT
@@ -385,7 +385,7 @@ class WorkflowService:
         if stored is None:
             state = (await self._views.fold(execution_id)).state
             if is_terminal(state.status):
-                raise AlreadyEnded(f"execution {execution_id} is {state.status}; nothing can change it any more")
+                raise AlreadyEnded.of(execution_id, state.status)
         return stored is not None
 
     async def _put(self, signal: Signal) -> int | None:
@@ -472,4 +472,5 @@ def _check_labels(labels: Mapping[str, str] | None) -> None:
         if len(labels or {}) > limits.LABELS or len(key) > limits.NAME or len(value) > limits.NAME:
             message = f"at most {limits.LABELS} labels of at most {limits.NAME} characters each"
             raise Invalid(message, pointer="/labels")
-    check_value({"labels": dict(labels or {})})
+    if labels:
+        check_value({"labels": dict(labels)})

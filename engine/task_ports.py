@@ -90,7 +90,7 @@ class NodeContext(msgspec.Struct, frozen=True):
 
     def beating(self, beat: Callable[[], None]) -> "NodeContext":
         """The same world for one attempt."""
-        return NodeContext(self.http, self.log, self.connections, self.code, self.sql, self.vault, beat)
+        return msgspec.structs.replace(self, heartbeat=beat)
 
 
 class NodeHandler(Protocol):

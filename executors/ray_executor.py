@@ -162,7 +162,7 @@ class RayExecutor:
                         self._tell(one.id, _read_result(one.payload), one.elapsed)
                 case wire.Gone(ids, reason, suspect):
                     for name in ids:
-                        self._tell(name, Lost(reason, suspect, shared=True), 0.0)
+                        self._tell(name, Lost(reason, suspect, shared=suspect), 0.0)
                 case wire.Ready() | wire.Refused():
                     raise AssertionError(f"a bridge that is open says {message}")
                 case _:

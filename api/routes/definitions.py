@@ -14,10 +14,11 @@ from api.answers import Json, ReportAnswer, SavedAnswer, VersionAnswer, Workflow
 from api.body import StrictRoute, hinted, read_source
 from api.contract import answer, document_body, link, refusals, written
 from api.dry_run_answers import DryRunAnswer
-from api.parameters import MAX_ID, Limit, Ref, Service, parse_ref
+from api.parameters import Limit, Ref, Service, parse_ref
 from api.schemas import DryRunBody, RollbackBody, WorkflowBody, WorkflowChanges
 from api.shapes import DOCUMENTS
-from engine.authoring import Form
+from engine import limits
+from engine.authoring import Form, Saved
 from engine.clock import parse_rfc3339
 from engine.errors import Fault, Invalid, InvalidDocument, InvalidWorkflow, WorkflowNotFound
 from engine.sources import Source
@@ -50,11 +51,9 @@ async def create_workflow(request: Request, service: Service) -> Response:
     source = _given(await read_source(request))
     if service.is_document(source.value):
         made = await service.create_document(source)
-        said = answers.saved(made, (await service.inspect_document(source)).warnings)
     else:
-        made = await service.create_workflow(_fields(WorkflowBody, source).new())
-        said = answers.saved(made)
-    return Json(said, 201, {"Location": f"/workflows/{made.id}"})
+        made = Saved(await service.create_workflow(_fields(WorkflowBody, source).new()), ())
+    return Json(answers.saved(made), 201, {"Location": f"/workflows/{made.workflow.id}"})
 
 
 @router.put(
@@ -72,8 +71,8 @@ async def update_workflow(ref: Ref, request: Request, service: Service) -> Respo
     source = _given(await read_source(request))
     if service.is_document(source.value):
         changed = await service.replace_document(ref, source)
-        return Json(answers.saved(changed, (await service.inspect_document(source)).warnings))
-    changed = await service.update_workflow(ref, _fields(WorkflowChanges, source).changes())
+    else:
+        changed = Saved(await service.update_workflow(ref, _fields(WorkflowChanges, source).changes()), ())
     return Json(answers.saved(changed))
 
 
@@ -156,7 +155,7 @@ async def list_versions(ref: Ref, service: Service, limit: Limit = 100) -> Respo
 )
 async def get_version(
     ref: Ref,
-    version: Annotated[int, Path(ge=1, le=MAX_ID, description="The number of the version.")],
+    version: Annotated[int, Path(ge=1, le=limits.ID, description="The number of the version.")],
     service: Service,
     format: Annotated[Form, Query(description="The dialect, or `source`: as it was written.")] = "yaml",  # noqa: A002
 ) -> Response:

@@ -9,7 +9,7 @@ from api.answers import Json
 from api.body import StrictRoute
 from api.contract import answer, link, refusals
 from api.event_answers import ReactionAnswer, ReceivedAnswer
-from api.parameters import MAX_ID, IdempotencyKey, Service
+from api.parameters import IdempotencyKey, Service
 from engine import limits
 from engine.received import EVENT_TYPE, UNNAMED
 
@@ -61,7 +61,7 @@ async def send_event(
     responses=answer(200, "The event, and what followed.", ReceivedAnswer) | refusals(404),
 )
 async def get_event(
-    event_id: Annotated[int, Path(ge=1, le=MAX_ID, description="The id of the event.")], service: Service
+    event_id: Annotated[int, Path(ge=1, le=limits.ID, description="The id of the event.")], service: Service
 ) -> Response:
     """Those that tasks have published too."""
     return Json(event_answers.received(await service.reception.get(event_id)), 200, {"Cache-Control": "no-store"})

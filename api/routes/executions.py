@@ -20,7 +20,6 @@ from api.execution_answers import (
 )
 from api.execution_schemas import CancelBody, DataBody, ParametersBody, StartBody
 from api.parameters import (
-    MAX_ID,
     After,
     CreatedFrom,
     CreatedTo,
@@ -206,7 +205,7 @@ def _life(view: ExecutionView) -> dict[str, str]:
 async def list_events(
     execution_id: ExecutionId,
     service: Service,
-    after: Annotated[int, Query(ge=0, le=MAX_ID, description="The last `seq` that you have.")] = 0,
+    after: Annotated[int, Query(ge=0, le=limits.ID, description="The last `seq` that you have.")] = 0,
     limit: Limit = 1000,
 ) -> Response:
     """Contiguous, from `after` on; ask again with `last_seq` as `after`."""

@@ -9,8 +9,9 @@ from api.answers import Json
 from api.body import StrictRoute
 from api.contract import answer, link, refusals
 from api.event_answers import TriggerAnswer
-from api.parameters import MAX_ID, WHAT_IDS_ARE, Ref, Service, parse_id
+from api.parameters import WHAT_IDS_ARE, Ref, Service, parse_id
 from api.trigger_schemas import TriggerBody, TriggerChanges
+from engine import limits
 from engine.errors import TriggerNotFound
 
 router = APIRouter(
@@ -24,7 +25,7 @@ async def _trigger_id(
         str,
         Path(
             description="The id of the trigger.",
-            json_schema_extra={"type": "integer", "minimum": 1, "maximum": MAX_ID, "examples": [1]},
+            json_schema_extra={"type": "integer", "minimum": 1, "maximum": limits.ID, "examples": [1]},
         ),
     ],
 ) -> int:

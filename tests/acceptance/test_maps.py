@@ -15,15 +15,6 @@ from tests.ledger import Effect, Ledger
 ITEMS = 30
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database that nobody has used."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/maps.db"
-    url: str = request.getfixturevalue("migrated_postgres_url")
-    return url
-
-
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
     with Ledger(tmp_path) as ledger:

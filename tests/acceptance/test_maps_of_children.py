@@ -20,14 +20,6 @@ PATIENCE = 120.0
 """Seconds."""
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest) -> str:
-    """A fresh database of each kind."""
-    name = "sqlite_url" if request.param == "sqlite" else "migrated_postgres_url"
-    url: str = request.getfixturevalue(name)
-    return url
-
-
 @pytest.fixture
 async def rest(database_url: str) -> AsyncIterator[Rest]:
     async with open_rest(database_url) as rest:

@@ -73,12 +73,18 @@ async def test_the_event_that_fits_ends_the_wait(rest: Opened) -> None:
     assert (await waits(rest, other))["status"] == "waiting"
 
 
-async def test_one_event_ends_every_wait_that_it_fits(rest: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matching, "PAGE", 2)
+async def five_wait(rest: Opened) -> list[int]:
+    """Executions that wait for the same."""
     number = await flow(rest, wait())
     started = [await start(rest, number) for _ in range(5)]
     for execution in started:
         await waits(rest, execution)
+    return started
+
+
+async def test_one_event_ends_every_wait_that_it_fits(rest: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matching, "PAGE", 2)
+    started = await five_wait(rest)
     woken = (await send(rest, {}, "?type=paid"))["woken"]
     assert sorted(one["execution_id"] for one in woken) == started
     assert {(await ended(rest, execution))["status"] for execution in started} == {"completed"}
@@ -86,10 +92,7 @@ async def test_one_event_ends_every_wait_that_it_fits(rest: Opened, monkeypatch:
 
 async def test_an_answer_names_the_first_tasks_and_counts_all(rest: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matching, "NAMED", 2)
-    number = await flow(rest, wait())
-    started = [await start(rest, number) for _ in range(5)]
-    for execution in started:
-        await waits(rest, execution)
+    started = await five_wait(rest)
     made = await send(rest, {}, "?type=paid", idempotency_key="k")
     assert (len(made["woken"]), made["woken_count"]) == (2, 5)
     again = await send(rest, {}, "?type=paid", idempotency_key="k")

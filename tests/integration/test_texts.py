@@ -1,7 +1,6 @@
 """Texts that no database holds are refused, or not found, on every one of them; never a fault of ours."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,10 +28,9 @@ CALLS: dict[str, tuple[Call, type[MillraceError]]] = {
 }
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def service(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[WorkflowService]:
-    url = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "migrated_postgres_url")
-    async with open_service(Settings(database_url=url), engine=False) as opened:
+@pytest.fixture
+async def service(database_url: str) -> AsyncIterator[WorkflowService]:
+    async with open_service(Settings(database_url=database_url), engine=False) as opened:
         await opened.create_workflow(NewWorkflow("default", "w", "w"))
         yield opened
 

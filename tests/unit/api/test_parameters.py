@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.parameters import MAX_ID, parse_cursor, parse_ref, spell_cursor
+from api.parameters import parse_cursor, parse_ref, spell_cursor
+from engine import limits
 from engine.errors import Invalid
 from engine.model import ExecutionRow
 from engine.ports import Cursor
@@ -18,11 +19,11 @@ from engine.states import ExecutionStatus
     [
         ("1", 1),
         ("007", 7),
-        (str(MAX_ID), MAX_ID),
+        (str(limits.ID), limits.ID),
         ("nightly", "nightly"),
         ("2nd", "2nd"),
         ("a.b-c_d", "a.b-c_d"),
-        (str(MAX_ID + 1), None),
+        (str(limits.ID + 1), None),
         ("1" * 400, None),
         ("", None),
         ("a b", None),
@@ -37,7 +38,7 @@ def test_refs(text: str, ref: int | str | None) -> None:
     assert parse_ref(text) == ref
 
 
-@given(st.floats(0, 253_402_300_799), st.integers(0, MAX_ID))
+@given(st.floats(0, 253_402_300_799), st.integers(0, limits.ID))
 def test_a_cursor_comes_back(created_at: float, number: int) -> None:
     row = ExecutionRow(number, "default", 1, 1, ExecutionStatus.RUNNING, None, None, None, created_at, None, None)
     assert parse_cursor(spell_cursor(row)) == Cursor(created_at, number)
@@ -46,4 +47,4 @@ def test_a_cursor_comes_back(created_at: float, number: int) -> None:
 @given(st.text())
 def test_nothing_else_is_a_cursor(text: str) -> None:
     with suppress(Invalid):
-        assert 0 <= parse_cursor(text).id <= MAX_ID
+        assert 0 <= parse_cursor(text).id <= limits.ID

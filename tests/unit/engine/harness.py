@@ -18,8 +18,10 @@ from engine.library import Library
 from engine.model import Completed, Edge, ExecutionRow, Graph, Outcome, Presentation, Task, TaskCall
 from engine.ports import Committed, NewExecution, NewWorkflow, Signal, Store
 from engine.progress import Progress
+from engine.service import WorkflowService
 from engine.states import ExecutionStatus, is_terminal
 from engine.task_ports import ExecutorOptions, Host
+from engine.views import Views
 from engine.worker import Terms, Worker
 from executors.asyncio_executor import AsyncioExecutor
 from storage.sqlite import SQLiteStore
@@ -155,3 +157,22 @@ class Engine:
                     await asyncio.sleep(0.005)
                 return True
         return False
+
+
+def looking_service(store: Store, views: Views) -> WorkflowService:
+    """One that reads and cancels, of another process: nobody tells it of what an engine does."""
+    nobody: Any = None
+    return WorkflowService(
+        store,
+        nobody,
+        views,
+        Progress(),
+        cache=None,
+        worker=None,
+        lag=nobody,
+        tell_inbox=lambda _: None,
+        trials=nobody,
+        secrets=nobody,
+        actions=nobody,
+        dry_runs=nobody,
+    )

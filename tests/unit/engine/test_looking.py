@@ -10,11 +10,9 @@ import pytest
 from engine import service as service_module
 from engine import views as views_module
 from engine.model import Completed, FanOut, Task, TaskCall
-from engine.progress import Progress
-from engine.service import WorkflowService
 from engine.states import ExecutionStatus as E
 from engine.views import Folded, Views
-from tests.unit.engine.harness import Engine
+from tests.unit.engine.harness import Engine, looking_service
 
 ITEMS = 50
 
@@ -58,25 +56,6 @@ def rendered(monkeypatch: pytest.MonkeyPatch) -> list[E]:
     return found
 
 
-def service(engine: Engine, views: Views) -> WorkflowService:
-    """One of another process: nobody tells it of what the engine does."""
-    nobody: Any = None
-    return WorkflowService(
-        engine.store,
-        nobody,
-        views,
-        Progress(),
-        cache=None,
-        worker=None,
-        lag=nobody,
-        tell_inbox=lambda _: None,
-        trials=nobody,
-        secrets=nobody,
-        actions=nobody,
-        dry_runs=nobody,
-    )
-
-
 async def mapping(engine: Engine, views: Looks) -> int:
     """A map of which each item ends when somebody has looked at it."""
 
@@ -95,7 +74,7 @@ async def mapping(engine: Engine, views: Looks) -> int:
 async def test_who_waits_for_the_end_renders_it_once(engine: Engine, rendered: list[E]) -> None:
     views = Looks(engine)
     number = await mapping(engine, views)
-    view = await service(engine, views).wait(number, 30)
+    view = await looking_service(engine.store, views).wait(number, 30)
     assert (view.status, len(view.tasks)) == (E.COMPLETED, 1 + ITEMS)
     assert rendered == [E.COMPLETED]
     assert len(views.seen) > ITEMS
@@ -104,7 +83,7 @@ async def test_who_waits_for_the_end_renders_it_once(engine: Engine, rendered: l
 async def test_who_cancels_renders_nothing(engine: Engine, rendered: list[E]) -> None:
     views = Looks(engine)
     number = await mapping(engine, views)
-    cancelling = asyncio.create_task(service(engine, views).cancel_execution(number))
+    cancelling = asyncio.create_task(looking_service(engine.store, views).cancel_execution(number))
     await engine.until(number, lambda row: len(views.seen) >= 3)
     engine.inbox.tell((number,))
     assert await cancelling is E.CANCELLED

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from engine.events import StoredEvent
-from engine.progress import Progress
 from engine.service import WorkflowService
 from engine.states import ExecutionStatus
+from tests.unit.engine.harness import looking_service
 
 STARTED, ENDED = (
     StoredEvent(1, seq, kind, 1, 0.0, 1, b"{}")
@@ -29,21 +29,7 @@ def service(*reads: list[StoredEvent]) -> WorkflowService:
 
     store: Any = SimpleNamespace(read_events=read_events, get_executions=get_executions)
     views: Any = SimpleNamespace(fold=fold)
-    nobody: Any = None
-    return WorkflowService(
-        store,
-        nobody,
-        views,
-        Progress(),
-        cache=None,
-        worker=None,
-        lag=nobody,
-        tell_inbox=lambda _: None,
-        trials=nobody,
-        secrets=nobody,
-        actions=nobody,
-        dry_runs=nobody,
-    )
+    return looking_service(store, views)
 
 
 async def test_an_end_between_two_reads_is_not_lost() -> None:
